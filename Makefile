@@ -1,0 +1,64 @@
+# make demo: watch otjd work.  make test: everything that CI checks.  make help: the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat
+
+.PHONY: help demo install test lint types check-tests bench-smoke docs clean
+
+help:
+	@echo "make demo     run otjd over demo calendars with simulated endpoints"
+	@echo "make install  make $(VENV) with otjd in it"
+	@echo "make test     lint, types, tests with coverage, benchmark smoke"
+	@echo "make docs     write the generated parts of docs/"
+	@echo "make clean    remove $(VENV) and everything that was built"
+
+demo: $(VENV)/.installed
+	@$(BIN)/otjd demo
+
+install: $(VENV)/.installed
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy otjd twisted tests bench
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+	$(MAKE) --no-print-directory bench-smoke
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy otjd twisted tests bench
+
+check-tests: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q
+
+bench-smoke: $(VENV)/.installed-test
+	@for script in bench/*.py; do [ -e "$$script" ] || continue; \
+	  echo "$$script --smoke"; $(BIN)/python "$$script" --smoke || exit 1; done
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m otjd.config.reference > docs/configuration.md
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "otjd needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python could not make $(VENV); on Debian: apt install python3-venv"; exit 1; }
+
+# the last line of each lets twistd find the plugin without having to write its cache later
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	$(INSTALL) -e .
+	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@touch $@
+
+$(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[test]'
+	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""otjd: an open one-touch-join service."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

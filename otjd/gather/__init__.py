@@ -1,0 +1,3 @@
+"""Calendars in."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What the operator sees: status, alarms, addresses for people and monitoring."""
+
+from __future__ import annotations

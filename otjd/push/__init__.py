@@ -1,0 +1,3 @@
+"""Bookings out to Cisco endpoints."""
+
+from __future__ import annotations

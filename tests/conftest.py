@@ -1,0 +1,76 @@
+"""Fixtures of every test."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer, provider
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `async def` tests run on the reactor without a decorator each."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = pytest_twisted.ensureDeferred(item.obj)
+
+
+@implementer(ILogObserver)
+class LoggedFailures:
+    """What was logged as a failure, at error or at critical level during a test."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_format") == "Unhandled error in Deferred:" and "log_failure" not in event:
+            return  # a heading: the event with the failure follows
+        if "log_failure" in event or event.get("log_level") in (LogLevel.error, LogLevel.critical):
+            self.events.append(event)
+
+    def flush(self, *types: type[BaseException]) -> list[LogEvent]:
+        """Take out, as expected, the failures of these types; without types every event."""
+        gc.collect()
+        taken = [e for e in self.events
+                 if not types or ("log_failure" in e and e["log_failure"].check(*types))]
+        self.events = [e for e in self.events if not any(e is t for t in taken)]
+        return taken
+
+    def describe(self) -> str:
+        """One paragraph an event, with its traceback."""
+        return "\n".join(
+            f"{formatEvent(e)}\n{e['log_failure'].getTraceback() if 'log_failure' in e else ''}"
+            for e in self.events)
+
+
+@pytest.fixture(autouse=True)
+def logged_failures() -> Iterator[LoggedFailures]:
+    """Fail the test when something was logged as a failure, or an errback went unhandled."""
+    failures = LoggedFailures()
+    globalLogPublisher.addObserver(failures)
+    try:
+        yield failures
+        gc.collect()  # an unhandled errback is logged when its Deferred is collected
+    finally:
+        globalLogPublisher.removeObserver(failures)
+    if failures.events:
+        pytest.fail(f"failures were logged during this test:\n{failures.describe()}", pytrace=False)
+
+
+@pytest.fixture
+def logged_events() -> Iterator[list[dict[str, Any]]]:
+    """Every event that was logged during the test."""
+    events: list[dict[str, Any]] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield events
+    globalLogPublisher.removeObserver(observe)
