@@ -11,18 +11,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "otjd"
 
-CALENDAR_AND_ENDPOINT_SIDES = {"otjd.meetings", "otjd.rules", "otjd.protocol", "otjd.operate.board", "otjd.seam"}
+CALENDAR_AND_ENDPOINT_SIDES = {"otjd.meetings", "otjd.rules", "otjd.protocol", "otjd.operate.board", "otjd.seam",
+                               "otjd.poller"}
 ALLOWED = {
     "otjd.meetings": set(),
     "otjd.rules": {"otjd.meetings"},
     "otjd.protocol": {"otjd.meetings"},
-    "otjd.operate": {"otjd.meetings", "otjd.seam", "otjd.__init__"},
+    "otjd.operate": {"otjd.meetings", "otjd.seam", "otjd.poller", "otjd.__init__"},
     "otjd.gather": CALENDAR_AND_ENDPOINT_SIDES,
     "otjd.serve": CALENDAR_AND_ENDPOINT_SIDES,
     "otjd.push": CALENDAR_AND_ENDPOINT_SIDES,
-    "otjd.simulate": {"otjd.meetings", "otjd.protocol", "otjd.seam"},
+    "otjd.simulate": {"otjd.meetings", "otjd.protocol", "otjd.seam", "otjd.poller"},
     "otjd.config": {"otjd.meetings"},
     "otjd.seam": set(),
+    "otjd.poller": {"otjd.seam"},
     "otjd.__init__": set(),
 }
 PURE = ("otjd.meetings", "otjd.rules", "otjd.protocol", "otjd.push.converge")

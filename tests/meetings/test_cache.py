@@ -156,7 +156,8 @@ def test_reconfiguring_keeps_known_rooms_and_forgets_the_others(cache: MeetingCa
 
 def test_overlapping_follows_the_calendar_view_of_ews(cache: MeetingCache) -> None:
     cache.replace(ROOM, [
-        meeting("ends at start", NOW - timedelta(minutes=30)), meeting("runs into it", NOW - timedelta(minutes=10)),
+        meeting("ends at start", NOW - timedelta(minutes=30)),
+        meeting("runs into it", NOW - timedelta(minutes=10)),
         meeting("inside", NOW + timedelta(minutes=10)), meeting("empty at start", NOW, minutes=0),
         meeting("starts at end", NOW + timedelta(hours=1)),
     ], NOW)
