@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +13,13 @@ from twisted.logger import Logger
 from otjd.meetings.model import EndpointType
 
 BUDGET_WINDOW = timedelta(hours=24)
+"""How far back requests are counted."""
+
+BUDGET_STEP = timedelta(minutes=1)
+"""Requests of one step are counted together, so that a busy day takes 1,440 numbers, not a million."""
+
+DETAILS_LIMIT = 8096
+"""Characters of an alarm's details or of a last error that are kept: part of them comes from outside."""
 
 
 class AlarmName(StrEnum):
@@ -45,6 +52,16 @@ ENDPOINT_ALARMS = {
     EndpointType.WEBEX: AlarmName.WEBEX_ENDPOINT,
 }
 
+GATHERER_ALARMS = {
+    "exchange": AlarmName.EXCHANGE_GATHERER,
+    "graph": AlarmName.GRAPH_GATHERER,
+    "google": AlarmName.GOOGLE_GATHERER,
+    "file": AlarmName.FILE_GATHERER,
+}
+"""The alarm of each kind of integration; its instance is a room's address, or the integration when all fail."""
+
+_INTEGRATION_ALARMS = frozenset({AlarmName.INTEGRATION_UNAUTHORIZED, AlarmName.QUOTA_EXCEEDED})
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
@@ -59,7 +76,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class EndpointFacts:
-    """What the configuration says of an endpoint."""
+    """What the configuration says of an endpoint. `username` is what a Poly endpoint signs in with."""
 
     name: str
     endpoint_type: EndpointType
@@ -67,11 +84,12 @@ class EndpointFacts:
     profile_name: str
     address: str = ""
     raise_alarms: bool = True
+    username: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What is known of an endpoint: its facts and its last contact."""
+    """What is known of an endpoint: its facts, since when it is configured, and its last contact."""
 
     facts: EndpointFacts
     address: str = ""
@@ -81,6 +99,7 @@ class EndpointState:
     last_operation: str = ""
     last_user_agent: str = ""
     last_scheme: str = ""
+    configured_at: datetime | None = None
 
 
 class IntegrationState(StrEnum):
@@ -123,25 +142,42 @@ class StatusBoard:
     def configure(self, endpoints: Iterable[EndpointFacts], integrations: Iterable[IntegrationStatus]) -> None:
         """Show exactly these endpoints and integrations; what is known of them is kept.
 
-        Alarms of endpoints and integrations that are gone, or no longer raise alarms, are lowered by the caller's
-        naming them no more.
+        Alarms of endpoints, rooms and integrations that are gone, or that no longer raise alarms, are lowered. An
+        endpoint whose type changed is another device: it starts anew.
         """
-        kept = self._endpoints
-        self._endpoints = {
-            facts.name: replace(kept[facts.name], facts=facts) if facts.name in kept else EndpointState(facts)
-            for facts in endpoints}
-        known = self._integrations
-        self._integrations = {
-            i.name: replace(known[i.name], kind=i.kind, quota_24h=i.quota_24h, sweep_interval_s=i.sweep_interval_s,
-                            content_interval_s=i.content_interval_s) if i.name in known else i
-            for i in integrations}
-        endpoint_alarms = set(ENDPOINT_ALARMS.values())
+        self._endpoints = {facts.name: self._state_of(facts) for facts in endpoints}
+        self._integrations = {i.name: self._status_of(i) for i in integrations}
+        rooms = {state.facts.room_email.strip().lower() for state in self._endpoints.values()}
         for name, instance in tuple(self._alarms):
-            if name in endpoint_alarms:
-                state = self._endpoints.get(instance)
-                if (state is None or not state.facts.raise_alarms
-                        or ENDPOINT_ALARMS[state.facts.endpoint_type] is not name):
-                    self.lower_alarm(name, instance)
+            if not self._may_stay(name, instance, rooms):
+                self.lower_alarm(name, instance)
+
+    def _state_of(self, facts: EndpointFacts) -> EndpointState:
+        state = self._endpoints.get(facts.name)
+        if state is None or state.facts.endpoint_type is not facts.endpoint_type:
+            return EndpointState(facts, configured_at=self._now())
+        if state.facts.address != facts.address:
+            return replace(state, facts=facts, address="")
+        return replace(state, facts=facts)
+
+    def _status_of(self, configured: IntegrationStatus) -> IntegrationStatus:
+        known = self._integrations.get(configured.name)
+        if known is None or known.kind != configured.kind:
+            return configured
+        return replace(known, quota_24h=configured.quota_24h, sweep_interval_s=configured.sweep_interval_s,
+                       content_interval_s=configured.content_interval_s)
+
+    def _may_stay(self, name: AlarmName, instance: str, rooms: Container[str]) -> bool:
+        if name in ENDPOINT_ALARMS.values():
+            state = self._endpoints.get(instance)
+            return (state is not None and state.facts.raise_alarms
+                    and ENDPOINT_ALARMS[state.facts.endpoint_type] is name)
+        if name in _INTEGRATION_ALARMS:
+            return instance in self._integrations
+        if name in GATHERER_ALARMS.values():
+            of_kind = {i.name for i in self._integrations.values() if GATHERER_ALARMS.get(i.kind) is name}
+            return instance in of_kind or (bool(of_kind) and instance.strip().lower() in rooms)
+        return True
 
     def raise_alarm(self, name: AlarmName, instance: str, details: str,
                     level: AlarmLevel = AlarmLevel.ERROR) -> None:
@@ -149,14 +185,24 @@ class StatusBoard:
         key = (name, instance)
         raised = self._alarms.get(key)
         if raised is None:
-            self._log.warn("Alarm {alarm} raised for {instance}: {details}",
-                           alarm=str(name), instance=instance, details=details)
-        self._alarms[key] = Alarm(name, instance, level, details, raised.raised_at if raised else self._now())
+            self._log.warn("Alarm {alarm} raised for {instance}: {details}", alarm=str(name), instance=instance,
+                           details=details[:DETAILS_LIMIT], **self._subject(name, instance))
+        self._alarms[key] = Alarm(name, instance, level, details[:DETAILS_LIMIT],
+                                  raised.raised_at if raised else self._now())
 
     def lower_alarm(self, name: AlarmName, instance: str) -> None:
         """Lower an alarm; one that is not raised is left alone."""
         if self._alarms.pop((name, instance), None) is not None:
-            self._log.info("Alarm {alarm} lowered for {instance}", alarm=str(name), instance=instance)
+            self._log.info("Alarm {alarm} lowered for {instance}", alarm=str(name), instance=instance,
+                           **self._subject(name, instance))
+
+    def _subject(self, name: AlarmName, instance: str) -> dict[str, str]:
+        """The field that names what an alarm is about, as every log line about it must."""
+        if name in ENDPOINT_ALARMS.values():
+            return {"endpoint": instance}
+        if name in _INTEGRATION_ALARMS or (name in GATHERER_ALARMS.values() and instance in self._integrations):
+            return {"integration": instance}
+        return {"room": instance} if name in GATHERER_ALARMS.values() else {}
 
     def alarms(self) -> tuple[Alarm, ...]:
         """All raised alarms, the oldest first."""
@@ -183,7 +229,7 @@ class StatusBoard:
         state = self._endpoints.get(endpoint)
         if state is None:
             return
-        self._endpoints[endpoint] = replace(state, last_error=error)
+        self._endpoints[endpoint] = replace(state, last_error=error[:DETAILS_LIMIT])
         if alarm and state.facts.raise_alarms:
             self.raise_alarm(ENDPOINT_ALARMS[state.facts.endpoint_type], endpoint, error, level)
 
@@ -203,19 +249,30 @@ class StatusBoard:
         """An integration failed for some rooms (degraded), for all (failed), or refused the sign-in."""
         status = self._integrations.get(integration)
         if status is not None:
-            self._integrations[integration] = replace(status, state=state, last_error=error)
+            self._integrations[integration] = replace(status, state=state, last_error=error[:DETAILS_LIMIT])
 
     def count_requests(self, integration: str, requests: int = 1) -> None:
-        """Count requests sent to an integration; they are shown for 24 hours."""
-        self._requests.setdefault(integration, deque()).append((self._now(), requests))
+        """Count requests sent to an integration; they are shown for 24 hours, to the minute."""
+        counted = self._requests.setdefault(integration, deque())
+        now = self._now()
+        if counted and timedelta() <= now - counted[-1][0] < BUDGET_STEP:
+            since, before = counted[-1]
+            counted[-1] = (since, before + requests)
+        else:
+            self._forget_old(counted, now)
+            counted.append((now, requests))
 
     def integrations(self) -> tuple[IntegrationStatus, ...]:
         """All configured integrations, in the order of the configuration."""
-        oldest = self._now() - BUDGET_WINDOW
+        now = self._now()
         statuses = []
         for status in self._integrations.values():
             counted = self._requests.get(status.name, deque())
-            while counted and counted[0][0] < oldest:
-                counted.popleft()
+            self._forget_old(counted, now)
             statuses.append(replace(status, requests_last_24h=sum(n for _, n in counted)))
         return tuple(statuses)
+
+    @staticmethod
+    def _forget_old(counted: deque[tuple[datetime, int]], now: datetime) -> None:
+        while counted and now - counted[0][0] > BUDGET_WINDOW:
+            counted.popleft()
