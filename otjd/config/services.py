@@ -1,0 +1,112 @@
+"""The node itself and what it listens on: [node], [log], [calendar_service], [operator], [web_proxy]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otjd.config.keys import key
+from otjd.config.secret import Secret
+from otjd.config.shapes import INTERFACE, NAME, PROXY, VERSION, Network
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+LOG_FORMATS = ("text", "json")
+AUTHENTICATION_SCHEMES = ("digest", "ntlm", "basic")
+TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
+LOWEST_TLS = "The lowest version of TLS that is accepted."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """This node."""
+
+    name: str = field(default="otj1", metadata=key("Name of the node, unique in its location.",
+                                                   longest=250, shape=NAME))
+    location: str = field(default="", metadata=key(
+        "Where the node is. It serves the endpoint groups of this location and those without one; empty: all.",
+        longest=250, shape=NAME))
+    state_dir: Path = field(default=Path("/var/lib/otjd"), metadata=key(
+        "Folder of the last known meetings and OAuth refresh tokens, made with mode 0700."))
+    fips: bool = field(default=False, metadata=key(
+        "Basic only for Poly endpoints, no Digest, no NTLM (HDX cannot connect then)."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What is logged, and how."""
+
+    level: str = field(default="info", metadata=key("The least important events that are written.",
+                                                    choices=LOG_LEVELS))
+    format: str = field(default="text", metadata=key("Lines to read, or one JSON event a line.",
+                                                     choices=LOG_FORMATS))
+    file: Path | None = field(default=None, metadata=key("File to write to; empty: what twistd decides."))
+    wire: bool = field(default=False, metadata=key(
+        "Also write the bodies of calendar-service requests and answers, credentials removed."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """An address that Poly endpoints connect to. Several may be open at once, each with its own floor of TLS."""
+
+    address: str = field(default="0.0.0.0", metadata=key(  # noqa: S104 - endpoints come from outside
+        "Address to listen on.", shape=INTERFACE))
+    port: int = field(default=443, metadata=key("Port; 0 lets the system choose one.", limits=(0, 65535)))
+    certificate: Path | None = field(default=None, metadata=key(
+        "PEM file of the certificate, followed by those of its intermediate authorities. "
+        "Needed unless `plaintext` is true."))
+    private_key: Path | None = field(default=None, metadata=key(
+        "PEM file of the certificate's private key, not encrypted. Needed unless `plaintext` is true."))
+    minimum_tls: str = field(default="1.2", metadata=key(
+        f'{LOWEST_TLS} "1.0" belongs on a second listener for old HDX, Group and Trio.', choices=TLS_VERSIONS))
+    plaintext: bool = field(default=False, metadata=key(
+        "Without TLS; only for use behind a proxy that ends TLS."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarService:
+    """What Poly endpoints connect to: a small Exchange server with their room's meetings."""
+
+    authentication: tuple[str, ...] = field(default=("digest", "ntlm"), metadata=key(
+        "HTTP authentication schemes, offered in this order.", choices=AUTHENTICATION_SCHEMES, needed=True))
+    trusted_proxies: tuple[Network, ...] = field(default=(), metadata=key(
+        "Networks of load balancers whose `X-Forwarded-For` is believed."))
+    throttle_failed_logins: bool = field(default=True, metadata=key(
+        "Slow down an address that keeps failing to log in; false for test benches."))
+    digest_sha256: bool = field(default=False, metadata=key(
+        "Send a second Digest challenge, for clients that prefer SHA-256 to MD5."))
+    server_version: str = field(default="15.1.2507.6", metadata=key(
+        "Version of Exchange that is reported in ServerVersionInfo.", shape=VERSION))
+    tolerate_unknown_versions: bool = field(default=False, metadata=key(
+        "Answer a RequestServerVersion that Exchange does not know, where Exchange sends a fault."))
+    join_details: Path | None = field(default=None, metadata=key(
+        "Jinja2 template of the meeting body that Poly endpoints read; empty: the built-in one."))
+    listeners: tuple[Listener, ...] = field(default=(), metadata=key(
+        "Addresses to listen on; at least one as soon as there is a Poly endpoint."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """Status pages, JSON, metrics and sign-in for those who run the node."""
+
+    address: str = field(default="127.0.0.1", metadata=key("Address to listen on.", shape=INTERFACE))
+    port: int = field(default=8080, metadata=key("Port; 0 lets the system choose one.", limits=(0, 65535)))
+    username: str = field(default="", metadata=key(
+        "User name to ask for; needed unless the address is loopback.", longest=150, shape=NAME))
+    password: Secret = field(default=Secret(), metadata=key(
+        "Password to ask for; needed unless the address is loopback.", longest=250))
+    status_file: Path | None = field(default=None, metadata=key(
+        "Also write `/status.json` to this file every 10 seconds, atomically; empty: do not."))
+    certificate: Path | None = field(default=None, metadata=key(
+        "PEM file of a certificate with its chain; empty: plain HTTP."))
+    private_key: Path | None = field(default=None, metadata=key(
+        "PEM file of the certificate's private key, not encrypted."))
+    minimum_tls: str = field(default="1.2", metadata=key(LOWEST_TLS, choices=TLS_VERSIONS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebProxy:
+    """The proxy for all outbound requests of this location."""
+
+    url: Secret = field(default=Secret(), metadata=key(
+        "URL of the proxy, with user name and password where it asks for them; empty: none.",
+        longest=255, shape=PROXY))
