@@ -24,6 +24,7 @@ from jinja2 import Undefined
 from jinja2.filters import do_default, do_float, do_int, do_round
 
 from otjd.rules.budget import Budget, LimitExceededError
+from otjd.rules.links import restore_safe_links, restore_url_defense
 
 RANGE_LIMIT = 10_000
 SMALL_ARGUMENT = 100
@@ -255,6 +256,7 @@ def _pex_filters(surroundings: Surroundings) -> dict[str, Callable[..., Any]]:
         "pex_regex_search": _regex_search,
         "pex_require_min_length": _require_min_length,
         "pex_reverse": lambda _, v: text(v)[::-1],
+        "pex_safelinks_decode": lambda _, v: restore_safe_links(text(v)),
         "pex_strlen": lambda _, v: len(text(v)),
         "pex_tail": lambda _, v, n: text(v)[-n:] if n > 0 else "",
         "pex_to_json": lambda _, v: json.dumps(v, ensure_ascii=False, default=text),
@@ -262,6 +264,7 @@ def _pex_filters(surroundings: Surroundings) -> dict[str, Callable[..., Any]]:
         "pex_update": _update,
         "pex_url_decode": lambda _, v: unquote_plus(text(v)),
         "pex_url_encode": _url_encode,
+        "pex_urldefense_decode": lambda _, v: restore_url_defense(text(v)),
         "pex_uuid4": uuid4,
     }
 

@@ -1,0 +1,65 @@
+"""MeetingType: what a module in `otjd.rules.types` has to give.
+
+To add a type, add a module there that sets `TYPE` to a MeetingType, or `TYPES` to several. Most need no more than
+a function that looks for the variables in one event, and the transform that makes the alias of them:
+
+    TYPE = MeetingType("pexipservice", by(find), variables=("meeting_id", "domain"),
+                       default_transform="{{meeting_id}}@pexip.me")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from otjd.rules.event import MeetingEvent
+from otjd.rules.rule import Rule
+
+Clock = Callable[[], float]
+"""Gives monotonic seconds."""
+
+
+class Place(StrEnum):
+    """Where a type looks."""
+
+    BODY = "body"
+    LOCATION = "location"
+    PROPERTIES = "properties"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The variables of a meeting. `alias` is set by types that make it themselves, without a transform."""
+
+    variables: Mapping[str, str]
+    alias: str | None = None
+
+
+Finder = Callable[[MeetingEvent], Found | None]
+"""Looks at one event; None where it is no meeting of this type. An exception fails the rule for this meeting."""
+
+Prepare = Callable[[Rule, Clock], Finder]
+"""Makes a rule's Finder once. Raises RuleError where the rule cannot work."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingType:
+    """One type of meeting, by the machine name of `meeting_type`."""
+
+    name: str
+    prepare: Prepare
+    variables: tuple[str, ...] = ()
+    looks_in: tuple[Place, ...] = (Place.BODY,)
+    default_transform: str = ""
+    """A template over the variables; empty for types that make the alias themselves."""
+
+
+def by(find: Callable[[MeetingEvent, Rule], Mapping[str, str] | None]) -> Prepare:
+    """A `prepare` for types that need nothing but a function from event and rule to variables."""
+    def prepare(rule: Rule, _: Clock) -> Finder:
+        def finder(event: MeetingEvent) -> Found | None:
+            variables = find(event, rule)
+            return None if variables is None else Found(variables)
+        return finder
+    return prepare
