@@ -45,7 +45,7 @@ def fetch(url: str) -> Any:
             if response.status != 200:
                 raise UnreachableError(f"{shown} answered {response.status}: {_hint(response.status)}")
             body = response.read(SIZE_LIMIT + 1)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # a name that cannot be looked up is a ValueError
         raise UnreachableError(f"{shown} cannot be read: {_reason(error)}") from error
     if len(body) > SIZE_LIMIT:
         raise UnreachableError(f"{shown} answered more than {SIZE_LIMIT} bytes; is it otjd's operator service?")
@@ -100,5 +100,5 @@ def _reason(error: Exception) -> str:
     if isinstance(reason, ConnectionRefusedError):
         return "the connection is refused; is otjd running, with this [operator] address and port?"
     if isinstance(reason, TimeoutError):
-        return f"no answer within {TIMEOUT_S:.0f} s; is a firewall in between?"
+        return f"no answer within {TIMEOUT_S:.0f} s; is there a firewall, or is it the other of http and https?"
     return f"{reason}; are the address and port right, and http or https?"

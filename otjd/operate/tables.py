@@ -29,8 +29,8 @@ def status_command(url: str, as_json: bool, *, fetch: Callable[[str], Any], writ
     """Write the status of the node whose operator service is at `url`.
 
     As tables, or as its `/status.json` document. `fetch` gives the JSON document at an address or raises
-    UnreachableError, `complain` takes what went wrong (default: stderr), `width` is in characters. Returns the exit code: 0 well, 1 an alarm of level error or
-    critical is raised, 2 no usable answer.
+    UnreachableError, `complain` takes what went wrong (default: stderr), `width` is in characters. Returns the
+    exit code: 0 well, 1 an alarm of level error or critical is raised, 2 no usable answer.
     """
     base = url.rstrip("/").removesuffix("/status.json")
     try:
@@ -44,8 +44,8 @@ def status_command(url: str, as_json: bool, *, fetch: Callable[[str], Any], writ
     except UnreachableError as error:
         problem = visible(str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = (f"the answer of {visible(_without_login(base))} is not the status of otjd, or of another version "
-                   f"({type(error).__name__}: {visible(str(error))})")
+        problem = (f"the answer of {visible(_without_login(base))} is not the status of otjd, or of another "
+                   f"version ({type(error).__name__}: {visible(str(error))})")
     (complain or _to_stderr)(f"otjd status: {problem}\n")
     return 2
 
