@@ -216,7 +216,7 @@ def _room_of(state: EndpointState) -> Room:
 
 
 def _joinable(agenda: Agenda) -> int:
-    return sum([meeting.alias is not None for meeting in agenda.meetings])
+    return len(agenda.meetings) - [meeting.alias for meeting in agenda.meetings].count(None)
 
 
 def _optional(moment: datetime | None) -> str | None:

@@ -19,7 +19,7 @@ from otjd.operate.board import AlarmLevel, AlarmName, IntegrationState
 from otjd.operate.fetching import UnreachableError, fetch
 from otjd.operate.status import encode, endpoints_document, status_document
 from otjd.operate.tables import status_command
-from tests.operate.test_site import LOCKED, OPEN, Served, serve
+from tests.operate.served import LOCKED, OPEN, Served, serve
 from tests.operate.world import START, World
 
 reactor: Any = global_reactor
