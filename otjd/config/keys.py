@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Union, cast
 
 from otjd.config.problems import one_of
 from otjd.config.secret import EXPECTED, Secret
@@ -114,9 +114,13 @@ class Entry:
         return f"{what} from {self.key.minimum} to {self.key.maximum}"
 
 
-@cache
-def entries(table: type) -> Mapping[str, Entry]:
+def entries(table: type[Any]) -> Mapping[str, Entry]:
     """The keys of a table of the configuration by name, in their order."""
+    return _entries(cast("Any", table))
+
+
+@cache
+def _entries(table: type[Any]) -> Mapping[str, Entry]:
     hints = typing.get_type_hints(table)
     found = {}
     for field in fields(table):

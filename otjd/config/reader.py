@@ -87,7 +87,7 @@ class Reader:
 
     def table(self, table: type[T], raw: Mapping[str, object], place: Place) -> Element[T]:
         """Read a table; what it lacks or has wrong is noted and replaced by its default or a placeholder."""
-        known = entries(cast("Any", table))
+        known = entries(table)
         for name in raw:
             if name not in known:
                 self._unknown(name, known, place)

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from otjd.config.keys import Entry, entries
 from otjd.config.model import Config, Endpoint
@@ -92,7 +92,7 @@ def _table(table: type[Any], heading: str) -> Iterator[str]:
     yield f"{inspect.getdoc(table)}\n"
     yield from _keys(table)
     yield ""
-    for entry in entries(cast("Any", table)).values():
+    for entry in entries(table).values():
         if entry.is_table:
             inner = f"{heading.strip('`[]')}.{entry.name}"
             yield from _table(entry.type, f"`[[{inner}]]`" if entry.is_array else f"`[{inner}]`")
@@ -101,7 +101,7 @@ def _table(table: type[Any], heading: str) -> Iterator[str]:
 def _keys(table: type[Any]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
-    yield from (_row(entry) for entry in entries(cast("Any", table)).values() if not entry.is_table)
+    yield from (_row(entry) for entry in entries(table).values() if not entry.is_table)
 
 
 def _lines() -> Iterator[str]:
