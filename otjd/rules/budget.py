@@ -71,11 +71,11 @@ def size_of(value: Any) -> int:
     pending = [value]
     while pending:
         item = pending.pop()
-        size += 1
+        size += 8
         if isinstance(item, str | bytes):
             size += len(item)
         elif isinstance(item, _Small):
-            size += 4
+            continue
         elif isinstance(item, int):
             if item.bit_length() > INTEGER_BITS:
                 raise LimitExceededError("a number is too large")
@@ -89,6 +89,6 @@ def size_of(value: Any) -> int:
             pending.extend(item.values())
         else:
             raise TypeError(f"{type(item).__name__} cannot be used as a value")
-        if size + len(pending) > VALUE_LIMIT:
+        if size + 8 * len(pending) > VALUE_LIMIT:
             raise LimitExceededError(f"it makes more than {VALUE_LIMIT} characters")
     return size

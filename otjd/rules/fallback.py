@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from urllib.parse import unquote
 
 from otjd.meetings.model import DialProtocol
@@ -11,6 +12,7 @@ from otjd.rules.event import MeetingEvent
 _SCHEME = re.compile(r"(sips?|h323):([ ]{0,3})", re.IGNORECASE)
 _IN_WEB_ADDRESS = re.compile(r"https?://[^\s<>\"]*\Z", re.IGNORECASE)
 _PERSON = re.compile(r"\bim:\s{0,3}<?\Z|\b(?:conf|callto|pres|lync|skype|xmpp):<?\Z", re.IGNORECASE)
+_CANDIDATES = 1000
 _TOKEN_LIMIT = 300
 _ADDRESS_LIMIT = 1000
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
@@ -34,7 +36,7 @@ def fallback(event: MeetingEvent) -> tuple[str, DialProtocol] | None:
 
 def first_address(text: str) -> tuple[str, DialProtocol] | None:
     """The first address in text order that can be dialled, without scheme, parameters and punctuation."""
-    for match in _SCHEME.finditer(text):
+    for match in islice(_SCHEME.finditer(text), _CANDIDATES):
         if not _stands_alone(text, match.start()):
             continue
         rest = text[match.end():match.end() + _ADDRESS_LIMIT]

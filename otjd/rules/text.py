@@ -97,7 +97,7 @@ def _unquoted(text: str) -> tuple[str, str]:
             quoted.append(line[mark.end():])
         else:
             own.append(line)
-    return "\n".join(own), "\n".join(quoted)
+    return "\n".join(own).strip("\n"), "\n".join(quoted).strip("\n")
 
 
 def _links(text: str, first: Iterable[str] = ()) -> tuple[str, ...]:
@@ -157,8 +157,14 @@ class _Writer:
         if text:
             self._parts.append((text if as_it_is else text.replace("\n", " ").replace("\r", " "), False))
 
-    def break_line(self) -> None:
-        """The end of a block."""
+    def break_line(self, *, always: bool = False) -> None:
+        """The begin or end of a block; where a line has just ended only if `always`."""
+        if not always:
+            for text, _ in reversed(self._parts):
+                if text.endswith("\n"):
+                    return
+                if text.strip():
+                    break
         self._parts.append(("\n", False))
 
     def open_link(self, target: str) -> None:
@@ -196,7 +202,7 @@ def _write_tree(tree: etree._Element, writer: _Writer) -> None:
             if hidden:
                 continue
             if tag in _BLOCKS:
-                writer.break_line()
+                writer.break_line(always=tag == "br")
             if is_link:
                 writer.open_link(element.get("originalsrc") or element.get("href") or "")
             writer.write(element.text or "", as_it_is=preformatted > 0)
@@ -212,7 +218,7 @@ def _write_tree(tree: etree._Element, writer: _Writer) -> None:
 def _close(tag: str, is_link: bool, writer: _Writer) -> None:
     if is_link:
         writer.close_link()
-    if tag in _BLOCKS:
+    if tag in _BLOCKS and tag != "br":
         writer.break_line()
     elif tag in _CELLS:
         writer.write(" ")
@@ -234,6 +240,8 @@ def _write_tags(source: str, writer: _Writer) -> None:
         elif tag == "a" and not closing:
             found = {m[1].lower(): m[2] or m[3] or m[4] or "" for m in _HREF.finditer(attributes)}
             writer.open_link(html.unescape(found.get("originalsrc") or found.get("href") or ""))
+        elif tag == "br":
+            writer.break_line(always=True)
         else:
             _close(tag, tag == "a", writer)
     if not hidden:
