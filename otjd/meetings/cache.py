@@ -95,6 +95,9 @@ class MeetingCache:
         """Every configured room."""
         return tuple(self._agendas)
 
+    def __contains__(self, room: Room) -> bool:
+        return room in self._agendas
+
     def agenda(self, room: Room) -> Agenda:
         """The agenda of `room`.
 

@@ -106,10 +106,15 @@ class Invitation:
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
+def _encoded(text: str) -> bytes:
+    # a calendar may hold half of a surrogate pair; it must not cost the room its meetings
+    return text.encode("utf-8", "surrogatepass")
+
+
 def meeting_id(room_email: str, uid: str, occurrence: str = "") -> str:
     """A stable id of 32 hexadecimal digits, the same for every endpoint of the room and after every restart."""
     text = "\0".join((room_email.strip().lower(), uid, occurrence))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_encoded(text)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ class Meeting:
                    self.subject, self.organizer.name, self.organizer.email, self.alias or "",
                    self.dial_protocol if self.alias else "", self.matched_rule, str(self.is_private),
                    str(self.is_all_day), self.item_type, self.free_busy)
-        digest = hashlib.sha256("\0".join(visible).encode()).hexdigest()
+        digest = hashlib.sha256(_encoded("\0".join(visible))).hexdigest()
         object.__setattr__(self, "change_key", digest[:24])
 
     @property

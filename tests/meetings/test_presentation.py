@@ -89,3 +89,9 @@ def test_empty_subjects_become_the_organizer_where_the_profile_says_so() -> None
 def test_subjects_are_one_line_of_at_most_a_thousand_characters() -> None:
     assert shown_subject(replace(INVITATION, subject="a\r\nb\tc"), Policy()) == "a b c"
     assert len(shown_subject(replace(INVITATION, subject="x" * 5000), Policy())) == 1000
+
+
+def test_half_of_a_surrogate_pair_in_a_booking_costs_nothing() -> None:
+    meeting = present(replace(INVITATION, subject="x\ud800", uid="\ud800"), ROOM, DIAL, Policy())
+    assert meeting is not None
+    assert len(meeting.id) == 32
