@@ -27,6 +27,7 @@ from otjd.rules.budget import Budget, LimitExceededError
 from otjd.rules.links import restore_safe_links, restore_url_defense
 
 RANGE_LIMIT = 10_000
+PATTERN_LIMIT = 2000
 SMALL_ARGUMENT = 100
 """Characters of an argument that is looked for at every place of a text."""
 
@@ -51,9 +52,19 @@ def text(value: Any) -> str:
     return "" if value is None or isinstance(value, Undefined) else str(value)
 
 
-def search(budget: Budget, pattern: str, value: str) -> regex.Match[str] | None:
-    """Search with an expression that somebody wrote, within the time that is left."""
-    return regex.search(pattern, value, timeout=budget.remaining_s())
+def compiled(pattern: Any) -> regex.Pattern[str]:
+    """An expression from a template.
+
+    :raises LimitExceededError: it is longer than anybody writes by hand.
+    """
+    if len(pattern) > PATTERN_LIMIT:
+        raise LimitExceededError(f"an expression has more than {PATTERN_LIMIT} characters")
+    return regex.compile(pattern)
+
+
+def search(budget: Budget, pattern: Any, value: str) -> regex.Match[str] | None:
+    """Search with an expression from a template, within the time that is left."""
+    return compiled(pattern).search(value, timeout=budget.remaining_s())
 
 
 # Jinja2's own
@@ -179,7 +190,7 @@ def _regex_replace(budget: Budget, value: Any, find: str, replacement: str) -> s
     source = text(value)
     pieces: list[str] = []
     at = 0
-    for match in regex.finditer(find, source, timeout=budget.remaining_s()):
+    for match in compiled(find).finditer(source, timeout=budget.remaining_s()):
         pieces += (source[at:match.start()], match.expand(replacement))
         budget.spend(len(pieces[-1]) + 1)
         at = match.end()

@@ -93,7 +93,7 @@ def _ics(properties: Any) -> dict[str, Any]:
 
 def _ics_raw(lines: Any) -> dict[str, Any]:
     """Properties as they stand in an iCalendar file: folded and escaped."""
-    text = "\r\n".join(map(str, lines)) if isinstance(lines, list) else str(lines)
+    text = "\r\n".join(map(str, lines)) if isinstance(lines, list) else lines if isinstance(lines, str) else ""
     found: dict[str, str] = {}
     for line in re.sub(r"\r?\n[ \t]", "", text).splitlines():
         name, colon, value = line.partition(":")

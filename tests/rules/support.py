@@ -25,7 +25,7 @@ def rule(meeting_type: str, **more: Any) -> Rule:
 
 
 def evaluate(meeting: Invitation, *rules: Rule) -> Outcome:
-    return Engine(rules, clock=time.monotonic).evaluate(meeting)
+    return Engine(rules, clock=time.thread_time).evaluate(meeting)
 
 
 def match(meeting: Invitation, *rules: Rule) -> Match | None:

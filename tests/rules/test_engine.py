@@ -9,6 +9,8 @@ import pytest
 
 from otjd.meetings.model import DialProtocol, Organizer
 from otjd.rules.engine import Engine, Rule, RuleError, problems
+from otjd.rules.event import MeetingEvent
+from otjd.rules.meeting_type import by
 from otjd.rules.registry import KNOWN, supported
 from tests.rules.support import alias, evaluate, invitation, match, rule
 
@@ -36,7 +38,7 @@ def test_a_disabled_rule_is_skipped() -> None:
 
 def test_rules_of_a_type_that_is_not_read_yet_are_reported_and_skipped() -> None:
     unknown_yet = [name for name in KNOWN if name not in supported()]
-    engine = Engine([*(rule(name) for name in unknown_yet), ROOMS], clock=time.monotonic)
+    engine = Engine([*(rule(name) for name in unknown_yet), ROOMS], clock=time.thread_time)
     assert [r.meeting_type for r in engine.unsupported] == unknown_yet
     found = engine.match(invitation("x@vc.example.com"))
     assert found is not None
@@ -146,10 +148,13 @@ def test_an_expression_that_backtracks_without_end_fails_and_the_next_rule_is_tr
     (('{% set matches = pex_regex_search("https://call.lifesizecloud.com/([0-9.-]+)", calendar_event.body) %}\n'
      "{% if matches %}\n  {{matches[0]}}@lifesizecloud.com\n{% endif %}"), "123456@lifesizecloud.com"),
     (('{% set matches = pex_regex_search("https://meet.pajusa.com/([a-z0-9-]+)\\\\/([a-z0-9]+)\\\\/([A-Z0-9]+)", '
-     "calendar_event.body) %}\n{% if matches %}\n  __sfb__{{matches[2]}}.{{matches[1]}}@{{matches[0]}}\n{% endif %}"),
+     "calendar_event.body) %}\n{% if matches %}\n  __sfb__{{matches[2]}}.{{matches[1]}}@{{matches[0]}}\n"
+     "{% endif %}"),
      "__sfb__ABC123.alice@pexample"),
-    (('{% set g = pex_regex_search("https(?:-3A_|%3A%2F%2F)pexip\\\\.me(?:_|%2F)teams(?:_|%2F)([a-z.]+)'
-      '(?:_|%2F)([0-9]+)", calendar_event.body) %}{% if g %}{{ g[1] }}@{{ g[0] }}{% endif %}'), "123456@pexample.com"),
+    (('{% set g = pex_regex_search("https(?:-3A_|%3A%2F%2F)pexip\\\\.me(?:_|%2F)teams'
+      '(?:_|%2F)([a-z.]+)(?:_|%2F)([0-9]+)", calendar_event.body) %}'
+      '{% if g %}{{ g[1] }}@{{ g[0] }}{% endif %}'),
+     "123456@pexample.com"),
     ("{{ calendar_event.properties.uc_capabilities }}", "2401@example.webex.com"),
     (("{{ calendar_event.start_time.hour }}{{ calendar_event.end_time.second }}."
      "{{ calendar_event.organizer_first_name }}.{{ calendar_event.organizer_last_name }}."
@@ -231,6 +236,17 @@ def test_blanks_around_an_alias_are_cut() -> None:
 ])
 def test_a_rule_that_cannot_work_is_refused_with_its_field(given: Rule, problem: str) -> None:
     with pytest.raises(RuleError) as refused:
-        Engine([given], clock=time.monotonic)
+        Engine([given], clock=time.thread_time)
     assert problem in str(refused.value)
     assert problems([ROOMS, given, rule("zoom")]) == [str(refused.value)]
+
+
+def test_a_type_needs_no_more_than_a_function_and_a_transform() -> None:
+    def find(event: MeetingEvent, given: Rule) -> dict[str, str] | None:
+        return {"meeting_id": event.location} if given.domain in event.body.text else None
+
+    finder = by(find)(ROOMS, lambda: 0.0)
+    found = finder(MeetingEvent(invitation("vc.example.com", location="12")))
+    assert found is not None
+    assert (found.variables, found.alias) == ({"meeting_id": "12"}, None)
+    assert finder(MeetingEvent(invitation("other"))) is None

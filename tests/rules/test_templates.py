@@ -173,6 +173,7 @@ def bombs() -> Iterator[str]:
     yield "{% set a = 'x' * 900000 %}{{ a.rsplit('y' * 1000) }}"
     yield "{% set a = 'x' * 900000 %}{{ a|trim('y' * 1000) }}"
     yield "{% set n = namespace(x=1) %}{% set n.x = [n, n] %}{{ n.x }}"
+    yield "{{ pex_regex_search('x' * 900000, 'x') }}"
 
 
 @pytest.mark.parametrize("source", list(bombs()))
