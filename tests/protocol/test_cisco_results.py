@@ -50,7 +50,7 @@ def test_the_expected_result_with_status_ok_is_success(body: bytes) -> None:
      "BookingsPutResult with status 'ParameterError'"),
     (b'<Command><BookingsPutResult status="ParameterError">Bad Id</BookingsPutResult></Command>', Verdict.REFUSED,
      "Bad Id (BookingsPutResult with status 'ParameterError')"),
-    ((b'<Command><BookingsPutResult status="Error"><Error>1</Error><Reason> Not\n now </Reason></BookingsPutResult>'
+    ((b'<Command><BookingsPutResult status="Error"><Err>1</Err><Reason> Not\n now </Reason></BookingsPutResult>'
      b"</Command>"), Verdict.REFUSED, "Not now (BookingsPutResult with status 'Error')"),
     (b"<Command><BookingsPutResult/></Command>", Verdict.REFUSED, "BookingsPutResult with status ''"),
     (b'<Command><BookingsPutResult status="ok"/></Command>', Verdict.REFUSED,
