@@ -12,7 +12,7 @@ from email.errors import MessageError
 from email.message import EmailMessage, Message
 from email.utils import parseaddr, parsedate_to_datetime
 
-from otjd.gather.icalendar_reader import read_calendar
+from otjd.gather.icalendar_reader import UnreadableCalendarError, read_calendar
 from otjd.meetings.model import Invitation, Organizer
 from otjd.rules.invitation_json import InvitationJsonError, invitation_from_json
 from otjd.rules.rule import Rule, RuleError
@@ -61,6 +61,9 @@ def read_invitations(path_name: str, content: bytes) -> list[Read]:
         if kind == "ics":
             return [(_from_calendar(content, path_name), None)]
         return [(_from_mail(content, path_name), None)]
+    except UnreadableCalendarError as error:
+        where = "" if kind == "ics" else "part text/calendar, "
+        raise UnreadableInvitationError(path_name, f"{where}line {error.line}: {error.problem}") from None
     except (InvitationJsonError, RuleError, _NoInvitationError) as error:
         raise UnreadableInvitationError(path_name, str(error)) from None
     except (ValueError, LookupError, MessageError, RecursionError) as error:
@@ -110,7 +113,7 @@ def _from_mail(content: bytes, path_name: str) -> Invitation:
     html, text = _bodies(mail)
     for part in mail.walk():
         if part.get_content_type() == "text/calendar":
-            invitation = _from_calendar(_bytes(part), f"{path_name}, part text/calendar")
+            invitation = _from_calendar(_bytes(part), path_name)
             own = bool((invitation.body_html or invitation.body_text).strip())
             if part.get_content_disposition() == "attachment" and own:
                 return invitation  # the mail around it is a covering letter
