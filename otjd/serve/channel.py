@@ -1,0 +1,199 @@
+"""The HTTP/1.1 side of a connection, with limits: of sizes, of time, and of what is kept in memory.
+
+twisted.web reads the protocol; here is what it leaves open: a body is never written to a temporary file, a request
+has a time by which it must have arrived, and a refusal reaches a client that is still sending.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, Protocol
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request
+
+from otjd.serve.schemes import Connection
+
+BODY_LIMIT = 1024 * 1024
+HEADERS_LIMIT = 100
+HEADERS_BYTES_LIMIT = 16 * 1024
+
+IDLE_S = 120.0
+"""How long a connection may be silent, as at Exchange; NTLM clients sign in anew on each."""
+
+REQUEST_S = 30.0
+"""How long a request may take to arrive, from its first byte to its last."""
+
+LINGER_QUIET_S = 1.0
+LINGER_S = 10.0
+"""A refused client may go on sending until it is quiet, or this long, so that it gets to read its answer: closing
+with unread data would reset the connection."""
+
+REASONS = {400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large",
+           431: "Request Header Fields Too Large"}
+
+_TRIVIAL_TLS_ERRORS = frozenset({"", "unexpected eof while reading"})
+
+
+class Host(Protocol):
+    """What a connection needs of the factory that made it."""
+
+    connections: set[Any]
+
+    def serve(self, request: Any) -> None:
+        """Answer a request that was read whole."""
+        ...
+
+    def refused(self, channel: Any, status: int, error: str) -> None:
+        """A request was refused before it was read whole."""
+        ...
+
+    def tls_failed(self, channel: Any, error: str) -> None:
+        """A client and we did not agree on TLS."""
+        ...
+
+
+class BoundedRequest(Request):
+    """A request whose body is kept in memory, up to BODY_LIMIT, and only where somebody signs in to send it."""
+
+    channel: Any
+    content: BytesIO
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers were read: refuse what is announced as too long."""
+        self.content = BytesIO()
+        self._received = 0
+        # without a login the answer is 401, whatever the body
+        self._is_kept = (self.requestHeaders.hasHeader("authorization") or self.channel.login.account is not None)
+        if length is not None and length > BODY_LIMIT:
+            self.channel.refuse(413, f"a body of {length} bytes; expected up to {BODY_LIMIT}")
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body: refuse what turns out too long."""
+        self._received += len(data)
+        if self._received > BODY_LIMIT:
+            self.channel.refuse(413, f"a body of more than {BODY_LIMIT} bytes")
+        elif self._is_kept:
+            self.content.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The request was read whole; bodies are taken as they are, never as forms."""
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.channel.factory.serve(self)
+
+
+class LimitedChannel(HTTPChannel):
+    """One connection; `login` is who NTLM has signed in on it, `when_gone` fires when it has ended."""
+
+    requestFactory = BoundedRequest  # noqa: N815 - this and the next are twisted.web's names
+    maxHeaders = HEADERS_LIMIT  # noqa: N815
+    totalHeadersSize = HEADERS_BYTES_LIMIT  # noqa: N815
+    factory: Host
+    transport: Any
+    callLater: Any  # noqa: N815 - set by the factory, and untyped in TimeoutMixin
+    setTimeout: Any  # noqa: N815
+    setRawMode: Any  # noqa: N815
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.login = Connection()
+        self._deadline: Any = None
+        self._linger_ends: Any = None
+        self._quiet: Any = None
+        self._had_data = False
+        self.when_gone: list[Deferred[None]] = []
+
+    @property
+    def is_lingering(self) -> bool:
+        """Whether the connection was refused and only waits for its end."""
+        return self._linger_ends is not None
+
+    def connectionMade(self) -> None:
+        """A client connected."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self.factory.connections.add(self)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The client went away, or never agreed on TLS."""
+        for call in (self._deadline, self._linger_ends, self._quiet):
+            if call is not None and call.active():
+                call.cancel()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self.factory.connections.discard(self)
+        if not self._had_data and isinstance(reason.value, SSL.Error):
+            error = _words(reason.value)
+            if error not in _TRIVIAL_TLS_ERRORS:
+                self.factory.tls_failed(self, error)
+        while self.when_gone:
+            self.when_gone.pop().callback(None)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Something arrived."""
+        self._had_data = True
+        if self.is_lingering:
+            if self._quiet.active():
+                self._quiet.reset(LINGER_QUIET_S)
+            return
+        if self._deadline is None and not self._handlingRequest:
+            self._deadline = self.callLater(REQUEST_S, self._too_slow)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """A part of a body, or of the next request."""
+        if not self.is_lingering:
+            super().rawDataReceived(data)
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002
+        """A line of the headers is too long."""
+        self.refuse(431, "a header line that is too long")
+
+    def allContentReceived(self) -> None:
+        """A request was read whole."""
+        if self.is_lingering:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def refuse(self, status: int, error: str) -> None:
+        """Answer a request that is not read to its end, then close when the client has become quiet."""
+        if self.is_lingering:
+            return
+        body = f"{REASONS[status]}: {error}.\n".encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\nServer: otjd\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (status, REASONS[status].encode(), len(body), body))
+        self._linger_ends = self.callLater(LINGER_S, self.transport.abortConnection)
+        self._quiet = self.callLater(LINGER_QUIET_S, self.timeoutConnection)
+        self.setTimeout(None)
+        self.setRawMode()
+        self.factory.refused(self, status, error)
+
+    def timeoutConnection(self) -> None:
+        """The client has been silent for too long."""
+        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
+        self.loseConnection()  # type: ignore[no-untyped-call]
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        self.refuse(408, f"the request did not arrive within {REQUEST_S:g} s")
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """What twisted.web finds malformed."""
+        if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
+            self.refuse(431, f"more than {HEADERS_LIMIT} headers or {HEADERS_BYTES_LIMIT} bytes of them")
+        else:
+            self.refuse(400, "this is not HTTP/1.1")
+
+    def _send100Continue(self) -> None:
+        if not self.is_lingering:
+            super()._send100Continue()  # type: ignore[no-untyped-call]
+
+
+def _words(error: SSL.Error) -> str:
+    """The reason that OpenSSL gives last."""
+    return str(error.args[0][-1][-1]) if error.args and error.args[0] else ""

@@ -1,0 +1,256 @@
+"""CalendarSite: the HTTP side of what Poly endpoints connect to. It knows who asks, services know the answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import HTTPFactory, datetimeToString
+
+from otjd.operate.board import StatusBoard
+from otjd.serve.auth import SCHEMES, Accepted, Authenticator, Refused
+from otjd.serve.calls import TEXT_XML, Account, Call, Reply, Service
+from otjd.serve.channel import IDLE_S, LimitedChannel
+from otjd.serve.origin import Network, base_url, client_address, is_within
+from otjd.serve.throttle import Throttle
+from otjd.serve.visits import INTERNAL_ERROR, Visit, VisitLog, printable
+
+METHODS = ("GET", "HEAD", "POST")
+PLAIN = "text/plain; charset=utf-8"
+SECRET_BYTES = 32
+CLOSE_WITHIN_S = 1.0
+
+_PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSettings:
+    """The part of `[node]`, `[calendar_service]` and `[log]` that is of use here, under the same names."""
+
+    authentication: tuple[str, ...] = SCHEMES[:2]
+    fips: bool = False
+    digest_sha256: bool = False
+    trusted_proxies: tuple[Network, ...] = ()
+    throttle_failed_logins: bool = True
+    wire: bool = False
+
+
+class CalendarSite(HTTPFactory):
+    """To be listened with, on any number of ports, plain or behind TLS.
+
+    `routes` are services by path, in lower case and without a slash at the end. `ready` says whether the node can
+    serve, for `/healthz`. `secret` seals Digest nonces, for nodes that share it; by default a random one.
+    """
+
+    protocol: Any = LimitedChannel  # no HTTP/2: NTLM authenticates a connection
+    noisy = False
+
+    def __init__(self, *, routes: Mapping[str, Service], accounts: Iterable[Account], settings: SiteSettings,
+                 board: StatusBoard, ready: Callable[[], bool], reactor: IReactorTime,
+                 now: Callable[[], datetime], random_bytes: Callable[[int], bytes],
+                 secret: bytes | None = None) -> None:
+        super().__init__(timeout=IDLE_S, reactor=reactor)
+        self.connections: set[LimitedChannel] = set()
+        self._routes = dict(routes)
+        self._board = board
+        self._ready = ready
+        self._throttle = Throttle(reactor)
+        self._settings = settings
+        self._visits = VisitLog()
+        self._authenticator = Authenticator(
+            accounts, schemes=settings.authentication, fips=settings.fips, digest_sha256=settings.digest_sha256,
+            secret=secret or random_bytes(SECRET_BYTES), now=now, random_bytes=random_bytes)
+
+    def reconfigure(self, *, accounts: Iterable[Account], settings: SiteSettings,
+                    routes: Mapping[str, Service] | None = None) -> None:
+        """Let these take over from the next request on; connections stay, and stay signed in where they may.
+
+        :raises ValueError: a scheme is unknown; then nothing changes.
+        """
+        self._authenticator.reconfigure(accounts, schemes=settings.authentication, fips=settings.fips,
+                                        digest_sha256=settings.digest_sha256)
+        self._settings = settings
+        if routes is not None:
+            self._routes = dict(routes)
+
+    async def close_connections(self) -> None:
+        """End what is still connected, within a second; to be called when no port is listened on any more."""
+        ends = []
+        for channel in tuple(self.connections):
+            gone: Deferred[None] = Deferred()
+            channel.when_gone.append(gone)
+            ends.append(gone)
+            channel.loseConnection()  # type: ignore[no-untyped-call]
+        if ends:
+            late = self.reactor.callLater(CLOSE_WITHIN_S, self._abort_connections)
+            await DeferredList(ends)
+            if late.active():
+                late.cancel()
+
+    def _abort_connections(self) -> None:
+        for channel in tuple(self.connections):
+            channel.transport.abortConnection()
+
+    def startFactory(self) -> None:
+        """Nothing to start: the log has no file of its own."""
+
+    def stopFactory(self) -> None:
+        """Nothing to stop."""
+
+    def log(self, request: Any) -> None:
+        """Nothing: `VisitLog` writes a line that says more."""
+
+    def serve(self, request: Any) -> None:
+        """Answer a request that was read whole."""
+        visit = self._visit(request)
+        try:
+            self._dispatch(request, visit)
+        except Exception:  # whatever is wrong with us, the client gets an answer
+            self._visits.broken(visit)
+            if not (request.startedWriting or request.finished):
+                _answer(request, 500, INTERNAL_ERROR, TEXT_XML)
+
+    def _dispatch(self, request: Any, visit: Visit) -> None:
+        path = _routed(visit.path)
+        service = self._routes.get(path)
+        if service is None and path != "/healthz":
+            self._refuse(request, visit, 404, "There is nothing here.")
+        elif visit.method not in METHODS:
+            request.setHeader("Allow", ", ".join(METHODS))
+            self._refuse(request, visit, 405, f"Expected {' or '.join(METHODS)}.")
+        elif service is None:
+            ready = self._ready()
+            self._refuse(request, visit, 200 if ready else 503, "ok" if ready else "starting")
+        else:
+            outcome = self._authenticator.judge(
+                _authorization(request), request.channel.login, method=visit.method,
+                target=request.uri.decode("latin-1"), address=visit.address)
+            if isinstance(outcome, Refused):
+                self._challenge(request, visit, outcome)
+            else:
+                self._call(request, visit, outcome, service)
+
+    def _visit(self, request: Any) -> Visit:
+        target = request.path.decode("latin-1")
+        absolute = re.match(r"https?://[^/]*", target, re.IGNORECASE)
+        path = unquote(target[absolute.end():] if absolute else target) or "/"
+        return Visit(
+            started=self.reactor.seconds(), clock=self.reactor.seconds, method=request.method.decode("latin-1"),
+            path=path, address=self._address(request), user_agent=printable(_last(request, "user-agent")))
+
+    def _address(self, request: Any) -> str:
+        return client_address(_peer(request), _all(request, "x-forwarded-for"), self._settings.trusted_proxies)
+
+    def _refuse(self, request: Any, visit: Visit, status: int, text: str) -> None:
+        _answer(request, status, f"{text}\n".encode(), PLAIN)
+        self._visits.refused(visit, status, text)
+
+    def _challenge(self, request: Any, visit: Visit, outcome: Refused) -> None:
+        """Answer 401, late where an address keeps failing."""
+        if outcome.is_failure and outcome.endpoint:
+            self._board.endpoint_failed(outcome.endpoint, f"Login from {visit.address} failed: {outcome.reason}",
+                                        alarm=False)
+        delay_s = 0.0
+        if outcome.is_failure and self._settings.throttle_failed_logins:
+            delay_s = self._throttle.failed(visit.address)
+        if delay_s:
+            waiting = self.reactor.callLater(delay_s, self._send_challenge, request, visit, outcome, delay_s)
+            request.notifyFinish().addErrback(lambda _: waiting.cancel() if waiting.active() else None)
+        else:
+            self._send_challenge(request, visit, outcome, delay_s)
+
+    def _send_challenge(self, request: Any, visit: Visit, outcome: Refused, delay_s: float) -> None:
+        request.responseHeaders.setRawHeaders("WWW-Authenticate", outcome.challenges)
+        _answer(request, 401, b"", "")
+        self._visits.challenged(visit, outcome, delay_s)
+
+    def _call(self, request: Any, visit: Visit, accepted: Accepted, service: Service) -> None:
+        call = self._call_of(request, visit, accepted)
+        for name, value in accepted.headers:
+            request.setHeader(name, value)
+        try:
+            reply = service(call)
+        except Exception:  # a bug of ours; the endpoint gets what Exchange would say
+            self._visits.broken(visit, call.account.endpoint)
+            reply = Reply(500, INTERNAL_ERROR, error="ErrorInternalServerError")
+        _answer(request, reply.status, reply.body, reply.content_type)
+        self._visits.answered(visit, call, reply)
+        if self._settings.wire:
+            self._visits.wire(call, reply)
+        self._report(call, reply)
+
+    def _call_of(self, request: Any, visit: Visit, accepted: Accepted) -> Call:
+        trusted = is_within(_peer(request), self._settings.trusted_proxies)
+        local = request.getHost()
+        host = f"[{local.host}]" if ":" in local.host else local.host
+        headers = {name.decode("latin-1").lower(): values[-1].decode("latin-1")
+                   for name, values in request.requestHeaders.getAllRawHeaders()}
+        return Call(
+            account=accepted.account, scheme=accepted.scheme, method=visit.method, path=visit.path,
+            base_url=base_url(_all(request, "host"), secure=request.isSecure(), local=f"{host}:{local.port}",
+                              forwarded_proto=_last(request, "x-forwarded-proto") if trusted else ""),
+            content_type=headers.get("content-type", ""), body=request.content.getvalue(),
+            client_address=visit.address, user_agent=visit.user_agent,
+            headers={name: value for name, value in headers.items() if name not in _PRIVATE_HEADERS})
+
+    def _report(self, call: Call, reply: Reply) -> None:
+        """Tell the board: who is answered is in contact, even if what it asked for was wrong."""
+        endpoint = call.account.endpoint
+        if reply.status < 400:
+            self._board.endpoint_contacted(
+                endpoint, address=call.client_address, operation=reply.operation, user_agent=call.user_agent,
+                scheme=call.scheme, meetings=reply.meetings)
+        if reply.error or reply.status >= 400:
+            error = reply.error or f"status {reply.status}"
+            self._board.endpoint_failed(endpoint, f"{reply.operation or call.method}: {error}", alarm=False)
+
+    def refused(self, channel: LimitedChannel, status: int, error: str) -> None:
+        """A request was refused before it was read whole."""
+        request = channel.requests[-1] if channel.requests else None
+        address = str(getattr(channel.getPeer(), "host", ""))  # type: ignore[no-untyped-call]
+        self._visits.cut_off(self._address(request) if request is not None else address, status, error)
+
+    def tls_failed(self, channel: LimitedChannel, error: str) -> None:
+        """A client and we did not agree on TLS."""
+        self._visits.tls_failed(str(getattr(channel.getPeer(), "host", "")), error)  # type: ignore[no-untyped-call]
+
+
+def _answer(request: Any, status: int, body: bytes, content_type: str) -> None:
+    request.setResponseCode(status)
+    request.setHeader("Server", "otjd")
+    request.setHeader("Date", datetimeToString())  # type: ignore[no-untyped-call]
+    request.setHeader("Cache-Control", "private")
+    if content_type:
+        request.setHeader("Content-Type", content_type)
+    request.setHeader("Content-Length", str(len(body)))
+    request.write(body)  # leaves the body out for HEAD
+    request.finish()
+
+
+def _routed(path: str) -> str:
+    """A path as routes are named: in lower case, without doubled slashes and without one at the end."""
+    return re.sub(r"/{2,}", "/", path).rstrip("/").lower()
+
+
+def _authorization(request: Any) -> str | None:
+    values: Sequence[bytes] = request.requestHeaders.getRawHeaders(b"authorization", ())
+    return values[-1].decode("latin-1") if values else None
+
+
+def _all(request: Any, header: str) -> list[str]:
+    return [v.decode("latin-1") for v in request.requestHeaders.getRawHeaders(header.encode(), ())]
+
+
+def _last(request: Any, header: str) -> str:
+    values = _all(request, header)
+    return values[-1] if values else ""
+
+
+def _peer(request: Any) -> str:
+    return str(getattr(request.getClientAddress(), "host", ""))
