@@ -1,0 +1,198 @@
+"""A meeting as a `t:CalendarItem`, in the element order of the schema.
+
+Everything that does not depend on the request is written once, as `ItemText`; the body and what is asked for
+beyond the usual are put between its parts. All properties of poly.md section 6.1 are always there, whatever the
+BaseShape.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from otjd.meetings.model import CalendarItemType, Meeting
+from otjd.protocol import ews_ids
+from otjd.protocol.ews_shapes import BodyType, ExtendedField, ItemShape
+from otjd.protocol.markup import attribute, text
+from otjd.protocol.timezones import write_date_time
+
+REMINDER_MINUTES = 5
+"""What is told as reminder: the default of the devices' own setting."""
+
+SHORTEST = timedelta(minutes=1)
+"""Length that is shown of a meeting that ends when it starts: clients drop items whose End is not after Start."""
+
+_ACCEPTED_MEETING = 3
+"""AppointmentState of a meeting (1) that was received (2)."""
+
+_GLOBAL_OBJECT_ID, _CLEAN_GLOBAL_OBJECT_ID = 3, 35
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is told of a meeting besides the meeting itself."""
+
+    room_email: str
+    change_key: str
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """The two forms of a body; both may be empty."""
+
+    text: str
+    html: str
+
+    def of(self, body_type: BodyType) -> str:
+        """One of the forms."""
+        return self.html if body_type is BodyType.HTML else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class ItemText:
+    """A calendar item in the pieces between which something may be inserted."""
+
+    before_body: str
+    before_extended: str
+    before_other_bodies: str
+    rest: str
+
+    def plain(self) -> str:
+        """The item without any body."""
+        return f"{self.before_body}{self.before_extended}{self.before_other_bodies}{self.rest}"
+
+
+def organizer_name(meeting: Meeting, room_email: str) -> str:
+    """Whose meeting it is: the organizer, or the mailbox itself where none is named. Never empty."""
+    names = (meeting.organizer.name, meeting.organizer.email)
+    return next((name for name in names if text(name).strip()), room_email)
+
+
+def item_text(meeting: Meeting, shown: Shown) -> ItemText:
+    """Write what every answer tells of `meeting`."""
+    name = organizer_name(meeting, shown.room_email)
+    in_series = meeting.item_type is not CalendarItemType.SINGLE
+    created = meeting.created_time or meeting.last_modified_time or meeting.start_time
+    modified = meeting.last_modified_time or created
+    end = max(meeting.end_time, meeting.start_time + SHORTEST)
+    original = _occurrence_start(meeting.occurrence)
+    item_class = "IPM.Appointment.Occurrence" if in_series else "IPM.Appointment"
+    organizer = _mailbox(name, meeting.organizer.email or (shown.room_email if name is shown.room_email else ""))
+    recurrence_id = f"<t:RecurrenceId>{write_date_time(original)}</t:RecurrenceId>" if original else ""
+    original_start = f"<t:OriginalStart>{write_date_time(original)}</t:OriginalStart>" if original else ""
+    return ItemText(
+        before_body=(
+            f'<t:CalendarItem><t:ItemId Id="{ews_ids.item_id(meeting.id)}" '
+            f'ChangeKey="{attribute(shown.change_key)}"/>'
+            f'<t:ParentFolderId Id="{ews_ids.folder_ids(shown.room_email)["calendar"]}"/>'
+            f"<t:ItemClass>{item_class}</t:ItemClass>"
+            f"<t:Subject>{text(meeting.subject).strip() or text(name)}</t:Subject>"
+            f"<t:Sensitivity>{'Private' if meeting.is_private else 'Normal'}</t:Sensitivity>"),
+        before_extended=(
+            f"<t:Importance>Normal</t:Importance><t:DateTimeCreated>{write_date_time(created)}</t:DateTimeCreated>"
+            "<t:ReminderIsSet>true</t:ReminderIsSet>"
+            f"<t:ReminderMinutesBeforeStart>{REMINDER_MINUTES}</t:ReminderMinutesBeforeStart>"
+            "<t:HasAttachments>false</t:HasAttachments>"),
+        before_other_bodies=f"<t:LastModifiedTime>{write_date_time(modified)}</t:LastModifiedTime>",
+        rest=(
+            f"<t:UID>{ews_ids.global_object_id(meeting.uid, meeting.occurrence).hex().upper()}</t:UID>"
+            f"{recurrence_id}"
+            f"<t:Start>{write_date_time(meeting.start_time)}</t:Start><t:End>{write_date_time(end)}</t:End>"
+            f"{original_start}<t:IsAllDayEvent>{_boolean(meeting.is_all_day)}</t:IsAllDayEvent>"
+            f"<t:LegacyFreeBusyStatus>{meeting.free_busy}</t:LegacyFreeBusyStatus>"
+            f"<t:Location>{text(shown.location)}</t:Location><t:IsMeeting>true</t:IsMeeting>"
+            f"<t:IsCancelled>false</t:IsCancelled><t:IsRecurring>{_boolean(in_series)}</t:IsRecurring>"
+            f"<t:CalendarItemType>{meeting.item_type}</t:CalendarItemType><t:MyResponseType>Accept</t:MyResponseType>"
+            f"<t:Organizer>{organizer}</t:Organizer>"
+            f"<t:RequiredAttendees>{_attendee(organizer, 'Organizer')}"
+            f"{_attendee(_mailbox(shown.room_email, shown.room_email), 'Accept')}</t:RequiredAttendees>"
+            f"<t:Duration>{_duration(end - meeting.start_time)}</t:Duration>"
+            "<t:TimeZone>(UTC) Coordinated Universal Time</t:TimeZone>"
+            f"<t:AppointmentState>{_ACCEPTED_MEETING}</t:AppointmentState>"
+            '<t:StartTimeZone Id="UTC" Name="(UTC) Coordinated Universal Time"/>'
+            '<t:EndTimeZone Id="UTC" Name="(UTC) Coordinated Universal Time"/></t:CalendarItem>'))
+
+
+def item_with_bodies(written: ItemText, bodies: Bodies, shape: ItemShape, extended: str) -> str:
+    """The item with its body, and with the other bodies that are asked for; `extended` is XML text."""
+    others = ""
+    if shape.unique_body is not None:
+        others += _body("UniqueBody", shape.unique_body, bodies)
+    if shape.normalized_body is not None:
+        others += _body("NormalizedBody", shape.normalized_body, bodies)
+    if shape.text_body:
+        others += _body("TextBody", BodyType.TEXT, bodies)
+    return "".join((written.before_body, _body("Body", shape.body, bodies), written.before_extended, extended,
+                    written.before_other_bodies, others, written.rest))
+
+
+def item_without_bodies(written: ItemText, extended: str) -> str:
+    """The item as a list shows it; `extended` is XML text."""
+    if not extended:
+        return written.plain()
+    return "".join((written.before_body, written.before_extended, extended, written.before_other_bodies,
+                    written.rest))
+
+
+def extended_properties(meeting: Meeting, tokens: Mapping[str, str], fields: Iterable[ExtendedField]) -> str:
+    """Those of the asked MAPI properties that the meeting has; the others are left out, as Exchange does.
+
+    `tokens` are its POLYCOM-* properties.
+    """
+    return "".join(_extended_property(field, value) for field in fields
+                   if (value := _extended_value(field, meeting, tokens)) is not None)
+
+
+def _extended_value(field: ExtendedField, meeting: Meeting, tokens: Mapping[str, str]) -> str | None:
+    if field.property_set == "PublicStrings":
+        return tokens.get(field.name) if field.property_type == "String" else None
+    if field.property_type != "Binary" or field.number not in (_GLOBAL_OBJECT_ID, _CLEAN_GLOBAL_OBJECT_ID):
+        return None
+    occurrence = meeting.occurrence if field.number == _GLOBAL_OBJECT_ID else ""
+    return base64.b64encode(ews_ids.global_object_id(meeting.uid, occurrence)).decode("ascii")
+
+
+def _extended_property(field: ExtendedField, value: str) -> str:
+    in_set = (f'PropertySetId="{attribute(field.guid)}"' if field.guid
+              else f'DistinguishedPropertySetId="{field.property_set}"')
+    which = f'PropertyName="{attribute(field.name)}"' if field.name else f'PropertyId="{field.number}"'
+    return (f'<t:ExtendedProperty><t:ExtendedFieldURI {in_set} {which} PropertyType="{field.property_type}"/>'
+            f"<t:Value>{text(value)}</t:Value></t:ExtendedProperty>")
+
+
+def _body(name: str, body_type: BodyType, bodies: Bodies) -> str:
+    return f'<t:{name} BodyType="{body_type}">{text(bodies.of(body_type))}</t:{name}>'
+
+
+def _mailbox(name: str, email: str) -> str:
+    address = text(email).strip()
+    if address:
+        address = f"<t:EmailAddress>{address}</t:EmailAddress><t:RoutingType>SMTP</t:RoutingType>"
+    return f"<t:Mailbox><t:Name>{text(name)}</t:Name>{address}</t:Mailbox>"
+
+
+def _attendee(mailbox: str, response: str) -> str:
+    return f"<t:Attendee>{mailbox}<t:ResponseType>{response}</t:ResponseType></t:Attendee>"
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _duration(length: timedelta) -> str:
+    """An ISO 8601 duration in the form of Exchange, such as `PT1H30M`."""
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    time = "".join(f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if n)
+    return f"P{f'{days}D' if days else ''}{f'T{time}' if time else ''}"
+
+
+def _occurrence_start(occurrence: str) -> datetime | None:
+    try:
+        return datetime.strptime(occurrence, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,279 @@
+"""EWS requests as values: read by name, whatever the prefixes, tolerant of what is unknown.
+
+Faults are for what cannot be read: a required part that is missing, a value outside its type (poly.md 5.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from enum import Enum
+
+from lxml import etree
+
+from otjd.protocol import markup
+from otjd.protocol.ews_ids import FOLDERS
+from otjd.protocol.ews_restrictions import Condition, SortField, read_restriction, read_sort_order
+from otjd.protocol.ews_shapes import ItemShape, read_shape
+from otjd.protocol.soap import Envelope, SoapFault, schema_violation
+from otjd.protocol.timezones import read_date_time, time_zone
+
+IDS_LIMIT = 1000
+"""Ids of items in one request."""
+
+FOLDERS_LIMIT = 100
+"""Folders in one request."""
+
+VERSIONS = frozenset({"Exchange2007", "Exchange2007_SP1", "Exchange2010", "Exchange2010_SP1", "Exchange2010_SP2",
+                      "Exchange2013", "Exchange2013_SP1", "Exchange2016"})
+"""The names of RequestServerVersion."""
+
+# Names that the schema has besides FOLDERS: a room's mailbox has no such folder.
+_OTHER_FOLDERS = frozenset("""
+    journal notes publicfoldersroot searchfolders voicemail recoverableitemsroot recoverableitemsdeletions
+    recoverableitemsversions recoverableitemspurges recoverableitemsdiscoveryholds archiveroot archivemsgfolderroot
+    archivedeleteditems archiveinbox archiverecoverableitemsroot archiverecoverableitemsdeletions
+    archiverecoverableitemsversions archiverecoverableitemspurges archiverecoverableitemsdiscoveryholds syncissues
+    conflicts localfailures serverfailures recipientcache quickcontacts conversationhistory adminauditlogs
+    todosearch mycontacts directory imcontactlist peopleconnect favorites mecontact
+    personmetadata""".split())  # noqa: SIM905 - forty quoted names are not easier to read
+_ID_FORMATS = frozenset({"EwsLegacyId", "EwsId", "EntryId", "HexEntryId", "StoreId", "OwaId"})
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the SOAP header asks for: `version` is empty where there is none, `impersonated` None."""
+
+    version: str = ""
+    zone: tzinfo = UTC
+    impersonated: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRef:
+    """A folder that is asked for: by distinguished name, perhaps of a mailbox, or by id."""
+
+    name: str = ""
+    mailbox: str = ""
+    id: str = ""
+
+
+class ItemRefKind(Enum):
+    """How an item is asked for."""
+
+    ITEM = "ItemId"
+    OCCURRENCE = "OccurrenceItemId"
+    MASTER = "RecurringMasterItemId"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRef:
+    """An item that is asked for."""
+
+    id: str
+    kind: ItemRefKind = ItemRefKind.ITEM
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarView:
+    """A span of time, and at most how many items of it; None: all."""
+
+    start: datetime
+    end: datetime
+    max_entries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """A page of a list: from `offset` on, or with `from_end` from that far before its end towards its begin."""
+
+    offset: int = 0
+    max_entries: int | None = None
+    from_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GetFolder:
+    """Tell about folders."""
+
+    folders: tuple[FolderRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindItem:
+    """List the items of folders."""
+
+    shape: ItemShape
+    view: CalendarView | PageView
+    restriction: Condition | None
+    order: tuple[SortField, ...]
+    folders: tuple[FolderRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetItem:
+    """Tell about items."""
+
+    shape: ItemShape
+    items: tuple[ItemRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlternateId:
+    """An id in one of the formats of ConvertId."""
+
+    id: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertId:
+    """Give ids in another format."""
+
+    destination: str
+    ids: tuple[AlternateId, ...]
+
+
+Request = GetFolder | FindItem | GetItem | ConvertId
+
+
+def read_header(envelope: Envelope) -> Header:
+    """Read the header; a time zone that is not known counts as UTC."""
+    header = envelope.header
+    version = markup.child(header, "RequestServerVersion")
+    definition = markup.child(markup.child(header, "TimeZoneContext"), "TimeZoneDefinition")
+    zone = time_zone(definition.get("Id", "")) if definition is not None else None
+    impersonation = markup.child(header, "ExchangeImpersonation")
+    impersonated = None
+    if impersonation is not None:
+        sid = next(iter(markup.child(impersonation, "ConnectingSID") or ()), None)
+        impersonated = markup.content(sid)
+    return Header(version.get("Version", "").strip() if version is not None else "", zone or UTC, impersonated)
+
+
+def read_request(envelope: Envelope, zone: tzinfo = UTC) -> Request:
+    """Read the operation. Times without zone are in `zone`.
+
+    :raises SoapFault: it cannot be read, or is one that is not served: ErrorInvalidOperation, since clients answer
+        ErrorInvalidRequest by trying every version they know (ews.md section 4).
+    """
+    read = _OPERATIONS.get(envelope.name)
+    if read is None:
+        raise SoapFault("ErrorInvalidOperation", f"The operation '{envelope.name[:60]}' is not available on this "
+                                                 "server.")
+    return read(envelope.operation, zone)
+
+
+def _get_folder(element: etree._Element, _: tzinfo) -> GetFolder:
+    return GetFolder(_folders(element, "FolderIds"))
+
+
+def _find_item(element: etree._Element, zone: tzinfo) -> FindItem:
+    folders = _folders(element, "ParentFolderIds")
+    view: CalendarView | PageView = PageView()
+    if (calendar := markup.child(element, "CalendarView")) is not None:
+        view = CalendarView(_time(calendar, "StartDate", zone), _time(calendar, "EndDate", zone),
+                            _integer(calendar, "MaxEntriesReturned"))
+    elif (page := markup.child(element, "IndexedPageItemView")) is not None:
+        view = PageView(max(0, _integer(page, "Offset") or 0), _integer(page, "MaxEntriesReturned"),
+                        page.get("BasePoint", "").strip() == "End")
+    return FindItem(read_shape(markup.child(element, "ItemShape")), view,
+                    read_restriction(markup.child(element, "Restriction"), zone),
+                    read_sort_order(markup.child(element, "SortOrder")), folders)
+
+
+def _get_item(element: etree._Element, _: tzinfo) -> GetItem:
+    refs = tuple(_item_refs(_part(element, "ItemIds")))
+    _check_count(refs, IDS_LIMIT, "ItemIds", element)
+    return GetItem(read_shape(markup.child(element, "ItemShape")), refs)
+
+
+def _convert_id(element: etree._Element, _: tzinfo) -> ConvertId:
+    ids = tuple(AlternateId(_required(e, "Id"), _format(e, "Format"))
+                for e in markup.children(_part(element, "SourceIds"), "AlternateId"))
+    _check_count(ids, IDS_LIMIT, "SourceIds", element)
+    return ConvertId(_format(element, "DestinationFormat"), ids)
+
+
+_OPERATIONS: dict[str, Callable[[etree._Element, tzinfo], Request]] = {
+    "GetFolder": _get_folder, "FindItem": _find_item, "GetItem": _get_item, "ConvertId": _convert_id}
+
+
+def _part(element: etree._Element, name: str) -> etree._Element:
+    found = markup.child(element, name)
+    if found is None:
+        raise schema_violation(f"The element '{name}' is missing.", element)
+    return found
+
+
+def _required(element: etree._Element, name: str) -> str:
+    value = element.get(name)
+    if value is None:
+        raise schema_violation(f"The required attribute '{name}' is missing.", element)
+    return value.strip()
+
+
+def _check_count(found: tuple[object, ...], limit: int, name: str, element: etree._Element) -> None:
+    if not found:
+        raise schema_violation(f"The element '{name}' has incomplete content.", element)
+    if len(found) > limit:
+        raise SoapFault("ErrorExceededFindCountLimit", f"'{name}' has {len(found)} entries; at most {limit} are "
+                                                       "answered in one request.")
+
+
+def _folders(element: etree._Element, name: str) -> tuple[FolderRef, ...]:
+    refs = []
+    for entry in _part(element, name):
+        kind = markup.local_name(entry)
+        if kind == "DistinguishedFolderId":
+            folder = _required(entry, "Id").lower()
+            if folder not in FOLDERS and folder not in _OTHER_FOLDERS:
+                raise schema_violation("The 'Id' attribute is invalid: there is no distinguished folder "
+                                       f"'{folder[:60]}'.", entry)
+            mailbox = markup.child(markup.child(entry, "Mailbox"), "EmailAddress")
+            refs.append(FolderRef(name=folder, mailbox=markup.content(mailbox)))
+        elif kind == "FolderId":
+            refs.append(FolderRef(id=_required(entry, "Id")))
+    found = tuple(refs)
+    _check_count(found, FOLDERS_LIMIT, name, element)
+    return found
+
+
+def _item_refs(element: etree._Element) -> Iterator[ItemRef]:
+    for entry in element:
+        kind = markup.local_name(entry)
+        if kind == "OccurrenceItemId":
+            yield ItemRef(_required(entry, "RecurringMasterId"), ItemRefKind.OCCURRENCE)
+        elif kind == "RecurringMasterItemId":
+            yield ItemRef(_required(entry, "OccurrenceId"), ItemRefKind.MASTER)
+        elif kind == "ItemId":
+            yield ItemRef(_required(entry, "Id"))
+
+
+def _format(element: etree._Element, name: str) -> str:
+    value = _required(element, name)
+    if value not in _ID_FORMATS:
+        raise schema_violation(f"The '{name}' attribute is invalid: there is no format '{value[:40]}'.", element)
+    return value
+
+
+def _time(element: etree._Element, name: str, zone: tzinfo) -> datetime:
+    try:
+        return read_date_time(_required(element, name), zone)
+    except ValueError as error:
+        raise schema_violation(f"The '{name}' attribute is invalid: {error}.", element) from None
+
+
+def _integer(element: etree._Element, name: str) -> int | None:
+    value = element.get(name)
+    if value is None:
+        return None
+    try:
+        number = int(value.strip()) if len(value) < 20 and "_" not in value else None
+    except ValueError:
+        number = None
+    if number is None or not -2**31 <= number < 2**31:
+        raise schema_violation(f"The '{name}' attribute is invalid: '{value[:40]}' is not a whole number.",
+                               element)
+    return number

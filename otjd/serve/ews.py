@@ -1,0 +1,113 @@
+"""The emulated Exchange: answers the EWS requests of a room's endpoints from the meeting cache.
+
+A login sees its own room and nothing else; a mailbox in a request is a check, never the key (poly.md 5.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from twisted.logger import Logger
+
+from otjd.meetings.cache import MeetingCache
+from otjd.protocol import ews_responses, markup, soap
+from otjd.protocol.ews_requests import VERSIONS, Header, read_header, read_request
+from otjd.protocol.ews_responses import ServerVersion
+from otjd.protocol.soap import Dialect, Envelope, SoapFault
+from otjd.serve.calls import Account, Call, Reply
+from otjd.serve.ews_answers import Answer, Answers, is_own
+from otjd.serve.ews_meetings import MeetingTexts
+from otjd.serve.join_details import JoinDetails
+
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a request: a thousand ids take a quarter of it."""
+
+_WSDL = (f'{soap.DECLARATION}<wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/" '
+         'xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/" xmlns:tns="{messages}" targetNamespace="{messages}">'
+         '<wsdl:portType name="ExchangeServicePortType"/>'
+         '<wsdl:binding name="ExchangeServiceBinding" type="tns:ExchangeServicePortType">'
+         '<soap:binding style="document" transport="http://schemas.xmlsoap.org/soap/http"/></wsdl:binding>'
+         '<wsdl:service name="ExchangeServices">'
+         '<wsdl:port name="ExchangeServicePort" binding="tns:ExchangeServiceBinding">'
+         '<soap:address location="{address}"/></wsdl:port></wsdl:service></wsdl:definitions>')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EwsSettings:
+    """How the emulated Exchange behaves. `server_version` is what it reports; `items_kept` is the number of
+    meetings whose text is kept for the next answer."""
+
+    join_details: JoinDetails
+    server_version: str = "15.1.2507.6"
+    tolerate_unknown_versions: bool = False
+    max_body_bytes: int = BODY_LIMIT
+    items_kept: int = 20_000
+
+
+class EwsService:
+    """Answers calls to /EWS/Exchange.asmx and /EWS/Services.wsdl; a `calls.Service`."""
+
+    _log = Logger()
+
+    def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime], settings: EwsSettings) -> None:
+        self._cache = cache
+        self._settings = settings
+        self._version = ServerVersion.of(settings.server_version)
+        self._header = self._version.header()
+        self._versions = VERSIONS | {self._version.name}  # a client may take over the name that it was told
+        texts = MeetingTexts(settings.join_details, settings.items_kept)
+        self._answers = Answers(cache, texts, now=now)
+
+    def __call__(self, call: Call) -> Reply:
+        """Answer a call. Never raises: a bug of ours is logged and answered as Exchange answers one of its own."""
+        if call.method in ("GET", "HEAD"):
+            address = markup.attribute(f"{call.base_url}/EWS/Exchange.asmx")
+            wsdl = _WSDL.format(messages=soap.MESSAGES, address=address)
+            return Reply(200, wsdl.encode(), operation=call.method)
+        dialect = soap.dialect_of(call.content_type)
+        operation = ""
+        try:
+            envelope = self._envelope(call)
+            dialect, operation = envelope.dialect, envelope.name[:60]
+            header = read_header(envelope)
+            self._check(header, call.account)
+            request = read_request(envelope, header.zone)
+            answer = self._answers.answer(request, call.account)
+        except SoapFault as fault:
+            return _fault(fault, dialect, operation)
+        except Exception:
+            self._log.failure("The emulated Exchange failed on {operation} of endpoint {endpoint}",
+                              operation=operation, endpoint=call.account.endpoint, room=call.account.room.email)
+            return _fault(SoapFault("ErrorInternalServerError", "An internal server error occurred. The operation "
+                                    "failed.", is_ours=True), dialect, operation)
+        return self._reply(operation, answer, dialect)
+
+    def _reply(self, operation: str, answer: Answer, dialect: Dialect) -> Reply:
+        body = soap.write_envelope(dialect, self._header, ews_responses.response(operation, answer.messages))
+        return Reply(200, body, dialect.content_type, operation=operation, error=answer.error,
+                     meetings=answer.meetings)
+
+    def _envelope(self, call: Call) -> Envelope:
+        if call.method != "POST":
+            raise SoapFault("ErrorInvalidRequest", "Requests are sent with POST.", status=405)
+        if len(call.body) > self._settings.max_body_bytes:
+            raise SoapFault("ErrorMessageSizeExceeded", "The request has more than "
+                            f"{self._settings.max_body_bytes} bytes.", status=413)
+        return soap.read_envelope(call.body, call.content_type)
+
+    def _check(self, header: Header, account: Account) -> None:
+        tolerant = self._settings.tolerate_unknown_versions or not header.version
+        if not tolerant and header.version not in self._versions:
+            raise SoapFault("ErrorInvalidServerVersion", "The specified server version is invalid.")
+        if header.impersonated is not None and not (
+                header.impersonated and is_own(header.impersonated, account)):
+            raise SoapFault("ErrorImpersonateUserDenied",
+                            "The account does not have permission to impersonate the requested user.")
+
+
+def _fault(fault: SoapFault, dialect: Dialect, operation: str) -> Reply:
+    dialect = fault.dialect or dialect
+    return Reply(fault.status, soap.write_fault(fault, dialect), dialect.content_type, operation=operation,
+                 error=fault.code)

@@ -1,0 +1,238 @@
+"""What the emulated Exchange answers to each operation, from the meeting cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from otjd.meetings.cache import Agenda, Freshness, MeetingCache, UnknownRoomError
+from otjd.meetings.model import Meeting, Window
+from otjd.protocol import ews_ids, ews_responses
+from otjd.protocol.ews_ids import IdKind
+from otjd.protocol.ews_requests import (
+    AlternateId,
+    CalendarView,
+    ConvertId,
+    FindItem,
+    FolderRef,
+    GetFolder,
+    GetItem,
+    ItemRef,
+    ItemRefKind,
+    PageView,
+    Request,
+)
+from otjd.protocol.ews_shapes import ItemShape
+from otjd.protocol.soap import SoapFault
+from otjd.serve.calls import Account
+from otjd.serve.ews_meetings import MeetingTexts
+
+T = TypeVar("T")
+
+BACK_OFF_MS = 10_000
+"""How long a client is asked to wait while its room's calendar was never read."""
+
+PAGE_LIMIT = 1000
+"""Items of one page, where a client pages; Exchange's own limit."""
+
+VIEW_LIMIT = timedelta(days=731)
+"""The longest span of a CalendarView: two years, one of which may be a leap year."""
+
+CALENDARS_LIMIT = 4
+"""How often one request may list the calendar; once is enough for every known client."""
+
+_OCCURRENCE_ERRORS = {ItemRefKind.OCCURRENCE: "ErrorCalendarCannotUseIdForOccurrenceId",
+                      ItemRefKind.MASTER: "ErrorCalendarCannotUseIdForRecurringMasterId"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The response messages of an answer, the first error among them, and how many meetings were listed."""
+
+    messages: Sequence[str]
+    error: str = ""
+    meetings: int | None = None
+
+
+class _Refused(Exception):  # noqa: N818 - not an error of the request: one of its parts is answered so
+    """One part of a request is answered with an error code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The meetings of one answer, of how many, and where the next page begins where there are pages."""
+
+    meetings: Sequence[Meeting]
+    total: int
+    is_last: bool
+    next_offset: int | None = None
+
+
+def is_own(mailbox: str, account: Account) -> bool:
+    """Whether this names the account's mailbox: the room's address, or the user name (HDX with Google)."""
+    return mailbox.strip().lower() in (account.room.email, account.username.lower())
+
+
+class Answers:
+    """Answers requests of an account out of its room's agenda."""
+
+    def __init__(self, cache: MeetingCache, texts: MeetingTexts, *, now: Callable[[], datetime]) -> None:
+        self._cache = cache
+        self._texts = texts
+        self._now = now
+
+    def answer(self, request: Request, account: Account) -> Answer:
+        """Answer `request`; errors of single folders and items are in their messages.
+
+        :raises SoapFault: the room was never read (ErrorServerBusy: an empty list would make endpoints forget
+            theirs), or more is asked for than is answered.
+        """
+        match request:
+            case FindItem():
+                return self._find_item(request, account)
+            case GetItem():
+                return self._each("GetItem", request.items, lambda ref: self._item(ref, request.shape, account))
+            case GetFolder():
+                return self._each("GetFolder", request.folders, lambda ref: self._folder(ref, account))
+            case ConvertId():
+                return self._each("ConvertId", request.ids,
+                                  lambda alternate: self._converted(alternate, request.destination, account))
+
+    def _each(self, operation: str, parts: Sequence[T], content: Callable[[T], str]) -> Answer:
+        messages, first_error = [], ""
+        for part in parts:
+            try:
+                messages.append(ews_responses.success(operation, content(part)))
+            except _Refused as refused:
+                first_error = first_error or refused.code
+                messages.append(ews_responses.error(operation, refused.code))
+        return Answer(messages, first_error)
+
+    def _find_item(self, request: FindItem, account: Account) -> Answer:
+        listed: list[int] = []
+
+        def content(ref: FolderRef) -> str:
+            name = _folder_name(ref, account)
+            _check_view(request.view, name)
+            if name != "calendar":
+                return ews_responses.root_folder((), total=0, is_last=True, next_offset=0)
+            if len(listed) >= CALENDARS_LIMIT:
+                raise SoapFault("ErrorExceededFindCountLimit", "The same calendar is listed more than "
+                                                               f"{CALENDARS_LIMIT} times in one request.")
+            page = _page(request, self._agenda(account))
+            listed.append(page.total)
+            return ews_responses.root_folder(
+                [self._texts.for_list(account.room, m, request.shape.extended) for m in page.meetings],
+                total=page.total, is_last=page.is_last, next_offset=page.next_offset)
+
+        answer = self._each("FindItem", request.folders, content)
+        return Answer(answer.messages, answer.error, max(listed, default=None))
+
+    def _item(self, ref: ItemRef, shape: ItemShape, account: Account) -> str:
+        raw = _own_id(ref.id, IdKind.ITEM, "ErrorCannotUseFolderIdForItemId")
+        if ref.kind is not ItemRefKind.ITEM:  # every item here is one occurrence, and none is a master
+            raise _Refused(_OCCURRENCE_ERRORS[ref.kind])
+        self._agenda(account)
+        meeting = self._cache.find(account.room, ews_ids.meeting_id(raw), self._now())
+        if meeting is None:
+            raise _Refused("ErrorItemNotFound")
+        return ews_responses.items(self._texts.for_reading(account.room, meeting, shape))
+
+    def _folder(self, ref: FolderRef, account: Account) -> str:
+        name = _folder_name(ref, account)
+        total: int | None = 0
+        if name == "calendar":
+            agenda = self._known_agenda(account)
+            total = len(agenda.meetings) if agenda is not None else None
+        return ews_responses.folder(name, account.room.email, total)
+
+    def _converted(self, alternate: AlternateId, destination: str, account: Account) -> str:
+        if not alternate.id:
+            raise _Refused("ErrorInvalidIdEmpty")
+        converted = ews_responses.convert_id(alternate.id, alternate.format, destination)
+        if converted is None:
+            raise _Refused("ErrorInvalidIdMalformed")
+        return ews_responses.alternate_id(converted, destination, account.room.email)
+
+    def _known_agenda(self, account: Account) -> Agenda | None:
+        try:
+            agenda = self._cache.agenda(account.room)
+        except UnknownRoomError:  # between a new configuration and the last connections of the old one
+            return None
+        return None if agenda.freshness is Freshness.NEVER_READ else agenda
+
+    def _agenda(self, account: Account) -> Agenda:
+        agenda = self._known_agenda(account)
+        if agenda is None:
+            raise SoapFault("ErrorServerBusy", "The server cannot service this request right now. "
+                            "Try again later.", values={"BackOffMilliseconds": str(BACK_OFF_MS)}, is_ours=True)
+        return agenda
+
+
+def _own_id(text: str, kind: IdKind, otherwise: str) -> bytes:
+    if not text:
+        raise _Refused("ErrorInvalidIdEmpty")
+    known = ews_ids.raw_id(text)
+    if known is None:
+        raise _Refused("ErrorInvalidIdMalformed")
+    if known[0] is not kind:
+        raise _Refused(otherwise)
+    return known[1]
+
+
+def _folder_name(ref: FolderRef, account: Account) -> str:
+    """Which of the room's folders is meant."""
+    if ref.name:
+        if ref.mailbox and not is_own(ref.mailbox, account):
+            raise _Refused("ErrorNonExistentMailbox")
+        if ref.name not in ews_ids.FOLDERS:
+            raise _Refused("ErrorFolderNotFound")
+        return ref.name
+    _own_id(ref.id, IdKind.FOLDER, "ErrorCannotUseItemIdForFolderId")
+    name = ews_ids.folder_name(account.room.email, ref.id)
+    if name is None:
+        raise _Refused("ErrorFolderNotFound")
+    return name
+
+
+def _check_view(view: CalendarView | PageView, folder: str) -> None:
+    if view.max_entries is not None and view.max_entries <= 0:
+        raise _Refused("ErrorInvalidPagingMaxRows")
+    if isinstance(view, CalendarView):
+        if folder != "calendar":
+            raise _Refused("ErrorCalendarFolderIsInvalidForCalendarView")
+        if view.end < view.start:
+            raise _Refused("ErrorCalendarEndDateIsEarlierThanStartDate")
+        if view.end - view.start > VIEW_LIMIT:
+            raise _Refused("ErrorCalendarViewRangeTooBig")
+
+
+def _page(request: FindItem, agenda: Agenda) -> _Page:
+    """The meetings that a request asks for, ascending by start unless it asks for another order."""
+    view = request.view
+    meetings: Sequence[Meeting] = agenda.meetings
+    if isinstance(view, CalendarView):
+        meetings = agenda.overlapping(Window(view.start, view.end))
+    condition = request.restriction
+    if condition is not None:
+        meetings = [m for m in meetings if condition(m) is not False]
+    for field in reversed(request.order):
+        meetings = sorted(meetings, key=field.key, reverse=field.descending)
+    total = len(meetings)
+    if isinstance(view, CalendarView):
+        shown = meetings if view.max_entries is None else meetings[:view.max_entries]
+        return _Page(shown, total, is_last=len(shown) == total)
+    limit = min(view.max_entries or PAGE_LIMIT, PAGE_LIMIT)
+    if view.from_end:
+        end = max(0, total - view.offset)
+        begin = max(0, end - limit)
+        return _Page(meetings[begin:end], total, is_last=begin == 0, next_offset=total - begin)
+    begin = min(view.offset, total)
+    end = min(total, begin + limit)
+    return _Page(meetings[begin:end], total, is_last=end == total, next_offset=end)

@@ -1,0 +1,78 @@
+"""The text of meetings, written once and kept for the next answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from otjd.meetings.model import Meeting, Room
+from otjd.protocol.ews_ids import change_key
+from otjd.protocol.ews_items import (
+    Bodies,
+    ItemText,
+    Shown,
+    extended_properties,
+    item_text,
+    item_with_bodies,
+    item_without_bodies,
+)
+from otjd.protocol.ews_shapes import ExtendedField, ItemShape
+from otjd.serve.join_details import Details, JoinDetails, dial_uri
+
+_FORMAT = "1"
+"""Part of every ChangeKey: to be counted up when what is written of the same meeting changes visibly."""
+
+
+class _Written:
+    """One meeting as it was written; its join details come when the first body is asked for."""
+
+    __slots__ = ("details", "meeting", "text")
+
+    def __init__(self, meeting: Meeting, text: ItemText) -> None:
+        self.meeting = meeting
+        self.text = text
+        self.details: Details | None = None
+
+
+class MeetingTexts:
+    """Writes meetings as calendar items, and keeps what was written of the last `limit` ones."""
+
+    def __init__(self, join_details: JoinDetails, limit: int) -> None:
+        self._join_details = join_details
+        self._limit = limit
+        self._kept: dict[tuple[Room, str], _Written] = {}
+
+    def for_list(self, room: Room, meeting: Meeting, extended: Sequence[ExtendedField]) -> str:
+        """The item as FindItem shows it."""
+        written = self._written(room, meeting)
+        return item_without_bodies(written.text, self._extended(written, extended))
+
+    def for_reading(self, room: Room, meeting: Meeting, shape: ItemShape) -> str:
+        """The item as GetItem shows it, with its body."""
+        written = self._written(room, meeting)
+        details = self._details(written)
+        return item_with_bodies(written.text, Bodies(details.text, details.html), shape,
+                                self._extended(written, shape.extended))
+
+    def _extended(self, written: _Written, fields: Sequence[ExtendedField]) -> str:
+        if not fields:
+            return ""
+        return extended_properties(written.meeting, self._details(written).tokens, fields)
+
+    def _details(self, written: _Written) -> Details:
+        if written.details is None:
+            written.details = self._join_details.of(written.meeting)
+        return written.details
+
+    def _written(self, room: Room, meeting: Meeting) -> _Written:
+        key = (room, meeting.id)
+        kept = self._kept.get(key)
+        # the cache hands out the same object as long as nothing visible changed
+        if kept is not None and kept.meeting is meeting:
+            return kept
+        shown = Shown(room.email, change_key(_FORMAT, meeting.change_key, self._join_details.digest),
+                      dial_uri(meeting))
+        written = _Written(meeting, item_text(meeting, shown))
+        if kept is None and len(self._kept) >= self._limit:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = written
+        return written

@@ -1,0 +1,132 @@
+"""exchangelib against the emulated Exchange, with its HTTP replaced by a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import exchangelib
+import pytest
+import requests
+from exchangelib.protocol import BaseProtocol, CachingProtocol
+from requests.adapters import BaseAdapter
+
+from otjd.meetings.model import CalendarItemType
+from otjd.serve.calls import Call
+from tests.serve.ews_support import ACCOUNT, NOW, ROOM, Exchange, check, meeting
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    exchange = Exchange()
+    exchange.show(
+        meeting("weekly", NOW + timedelta(hours=1), alias="weekly@video.example.com", subject="Weekly & <ö>"),
+        meeting("series", NOW + timedelta(days=1), occurrence="20260303T070000Z", alias="series@video.example.com",
+                item_type=CalendarItemType.EXCEPTION),
+        meeting("holiday", NOW.replace(hour=0) + timedelta(days=2), 24 * 60, is_all_day=True),
+        meeting("secret", NOW + timedelta(days=3), is_private=True))
+    return exchange
+
+
+@pytest.fixture
+def asked(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What exchangelib asks for, while its requests go to `exchange`."""
+    operations: list[str] = []
+
+    class Adapter(BaseAdapter):
+        def __init__(self, **_: Any) -> None:
+            super().__init__()
+
+        def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+            headers = {str(k).lower(): str(v) for k, v in request.headers.items()}
+            body = request.body or b""
+            reply = exchange.service(Call(
+                ACCOUNT, "basic", str(request.method), "/EWS/Exchange.asmx", "https://otj.example.com",
+                headers.get("content-type", ""), body.encode() if isinstance(body, str) else body, headers=headers))
+            check(reply)
+            operations.append(f"{reply.operation} {reply.error}".strip())
+            response = requests.Response()
+            response.status_code = reply.status
+            response._content = reply.body
+            response.url = str(request.url)
+            response.request = request
+            response.headers["Content-Type"] = reply.content_type
+            return response
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(BaseProtocol, "HTTP_ADAPTER_CLS", Adapter)
+    CachingProtocol.clear_cache()
+    yield operations
+    CachingProtocol.clear_cache()
+
+
+def account(email: str = ROOM.email) -> exchangelib.Account:
+    return exchangelib.Account(
+        email, autodiscover=False, access_type=exchangelib.DELEGATE, default_timezone=exchangelib.UTC,
+        config=exchangelib.Configuration(service_endpoint="https://otj.example.com/EWS/Exchange.asmx",
+                                         auth_type=exchangelib.BASIC,
+                                         credentials=exchangelib.Credentials("Boardroom-1", "secret")))
+
+
+def test_a_view_lists_the_window_and_reads_all_items_at_once(asked: list[str]) -> None:
+    items = list(account().calendar.view(NOW, NOW + timedelta(days=7)))
+    assert [i.subject for i in items] == ["Weekly & <ö>", "Series", "Holiday", "Secret"]
+    assert asked == ["ConvertId ErrorInvalidIdMalformed", "GetFolder", "GetFolder", "FindItem", "GetItem"]
+    weekly, series, holiday, secret = items
+    assert weekly.location == "sip:weekly@video.example.com"
+    assert "POLYCOM VMR ENCODED TOKEN" in weekly.text_body
+    assert "POLYCOM VMR ENCODED TOKEN" in weekly.body
+    assert (weekly.organizer.name, weekly.organizer.email_address) == ("Ada Berg", "ada@example.com")
+    assert (weekly.start, weekly.end) == (NOW + timedelta(hours=1), NOW + timedelta(minutes=90))
+    assert (series.type, series.is_recurring) == ("Exception", True)
+    assert series.original_start == NOW.replace(hour=7) + timedelta(days=1)
+    assert (holiday.is_all_day, holiday.start, holiday.end) == (True, date(2026, 3, 4), date(2026, 3, 4))
+    assert secret.sensitivity == "Private"
+    assert not secret.location
+
+
+def test_each_item_can_be_read_by_its_id(asked: list[str]) -> None:
+    calendar = account().calendar
+    for item in calendar.view(NOW, NOW + timedelta(days=7)).only("id", "changekey", "subject"):
+        read = calendar.get(id=item.id, changekey=item.changekey)
+        assert (read.subject, read.id, read.changekey) == (item.subject, item.id, item.changekey)
+
+
+def test_filter_and_count_page_through_the_calendar(exchange: Exchange, asked: list[str]) -> None:
+    exchange.show(*(meeting(f"m{n}", NOW + timedelta(hours=n)) for n in range(250)))
+    calendar = account().calendar
+    assert calendar.all().count() == 250
+    found = calendar.filter(start__lt=NOW + timedelta(hours=205), end__gt=NOW + timedelta(hours=1)).only("subject")
+    assert [i.subject for i in found] == [f"M{n}" for n in range(1, 205)]
+    latest = calendar.all().only("subject").order_by("-start")[:2]
+    assert [i.subject for i in latest] == ["M249", "M248"]
+
+
+def test_other_folders_are_there_and_empty(asked: list[str]) -> None:
+    own = account()
+    assert [own.inbox.all().count(), own.msg_folder_root.all().count(), own.root.all().count()] == [0, 0, 0]
+    assert own.calendar.total_count == 4
+
+
+def test_another_mailbox_is_refused(asked: list[str]) -> None:
+    with pytest.raises(exchangelib.errors.ErrorNonExistentMailbox):
+        list(account("lounge@example.com").calendar.view(NOW, NOW + timedelta(days=1)))
+
+
+def test_what_is_not_served_is_asked_for_once_only(asked: list[str]) -> None:
+    calendar = account().calendar
+    before = len(asked)
+    with pytest.raises(exchangelib.errors.ErrorInvalidOperation):
+        list(calendar.sync_items())
+    assert asked[before:] == ["SyncFolderItems ErrorInvalidOperation"]
+
+
+def test_a_room_that_was_never_read_is_busy_with_a_back_off(exchange: Exchange, asked: list[str]) -> None:
+    calendar = account().calendar
+    exchange.cache.configure({})
+    with pytest.raises(exchangelib.errors.ErrorServerBusy) as busy:
+        list(calendar.view(NOW, NOW + timedelta(days=1)))
+    assert busy.value.back_off == 10
