@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from Cryptodome.Cipher import ARC4
 from Cryptodome.Hash import MD4
 from ntlm_auth.compute_hash import _ntowfv2
 from ntlm_auth.constants import NTLM_SIGNATURE, AvFlags, AvId, MessageTypes, NegotiateFlags
 from ntlm_auth.messages import TargetInfo, get_version
-from ntlm_auth.rc4 import ARC4
 
 CHALLENGE_BYTES = 8
 """Random bytes that a server's challenge has."""
@@ -211,6 +211,6 @@ def _mic_is_right(answer: Authenticate, session_key: bytes, before: bytes) -> bo
         return False
     key = session_key
     if answer.flags & NegotiateFlags.NTLMSSP_NEGOTIATE_KEY_EXCH and len(answer.session_key) == len(session_key):
-        key = ARC4(session_key).update(answer.session_key)
+        key = ARC4.new(session_key).decrypt(answer.session_key)
     signed = before + message[:_MIC.start] + bytes(16) + message[_MIC.stop:]
     return hmac.compare_digest(hmac.new(key, signed, hashlib.md5).digest(), message[_MIC])
