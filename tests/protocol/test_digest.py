@@ -177,7 +177,8 @@ def test_a_nonce_that_was_forgotten_too_early_is_refused_not_replayed() -> None:
 @pytest.mark.parametrize(("uri", "same"), [
     ("/EWS/Exchange.asmx", True), ("/ews/exchange.ASMX", True), ("/EWS/Exchange%2Easmx", True),
     ("https://otj.example.com/EWS/Exchange.asmx", True), ("EWS/Exchange.asmx", True),
-    ("/EWS/Services.wsdl", False), ("/EWS/Exchange.asmx?x=1", False), ("https://otj.example.com", False), ("", False)])
+    ("/EWS/Services.wsdl", False), ("/EWS/Exchange.asmx?x=1", False), ("https://otj.example.com", False),
+    ("", False)])
 def test_the_uri_must_be_the_target_of_the_request(uri: str, same: bool) -> None:
     assert names_same_target(uri, "/EWS/Exchange.asmx") is same
     assert names_same_target(uri, "https://otj.example.com:443/EWS/Exchange.asmx") is same
