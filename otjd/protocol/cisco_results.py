@@ -21,11 +21,13 @@ BODY_LIMIT = 1024 * 1024
 PUT_RESULT = "PutResult"
 CLEAR_RESULT = "ClearResult"
 LIST_RESULT = "ListResult"
+TC_LIST_RESULT = "Bookings"
 """How the names of results end: the last words of the command's path, and Result."""
 
 _REASON_LIMIT = 300
 _NAMED_LIMIT = 3
-_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*(?:<!doctype\s+html|<html)", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(rb"\s*(?:<!--(?:(?!-->).)*-->\s*|<\?xml[^>]*>\s*)*(?:<!doctype\s+html|<html)",
+                   re.IGNORECASE | re.DOTALL)
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -85,8 +87,11 @@ def read_put_result(body: bytes, expected: str = PUT_RESULT) -> PutResult:
 
 
 def read_list_result(body: bytes) -> tuple[PutResult, tuple[Listed, ...]]:
-    """The outcome of `Bookings List`, and the bookings in the endpoint's order. TC names the result `Bookings`."""
-    result, element = _command_result(body, (LIST_RESULT, "Bookings"))
+    """The outcome of `Bookings List`, and the bookings in the endpoint's order.
+
+    TC names the result `Bookings`, within `Command` or as the root.
+    """
+    result, element = _command_result(body, (LIST_RESULT, TC_LIST_RESULT))
     if not result.ok or element is None:
         return result, ()
     return result, tuple(_listed(b) for b in _children(element) if _name(b) == "Booking")
@@ -143,9 +148,10 @@ def _command_result(body: bytes, expected: tuple[str, ...]) -> tuple[PutResult, 
 
 
 def _outcome(root: etree._Element, expected: tuple[str, ...]) -> tuple[PutResult, etree._Element | None]:
-    if _name(root) != "Command":
+    bare_list = _name(root) == TC_LIST_RESULT and TC_LIST_RESULT in expected
+    if _name(root) != "Command" and not bare_list:
         return _refusal(root, _name(root)), None
-    results = list(_children(root))
+    results = [root] if bare_list else list(_children(root))
     if not results:
         return PutResult(Verdict.NO_RESULT), None
     for element in results:

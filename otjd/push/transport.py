@@ -211,20 +211,26 @@ def explain(error: BaseException) -> str:
     """Why there was no answer, in words for the operator."""
     causes = list(_causes(error))
     for cause in causes:
-        if isinstance(cause, TransportError):
-            return str(cause)
-        for kind, words in _PLAIN_WORDS:
-            if isinstance(cause, kind):
-                return words
-        if type(cause).__module__.startswith("service_identity"):
-            return ("the certificate is for another name or address: connect by a name that it bears, install one "
-                    "for this name, or set verify_cert to NO")
-        if isinstance(cause, SSL.Error):
-            return _tls_words(cause)
+        if words := _words_for(cause):
+            return words
+    if any(isinstance(cause, internet_error.ConnectionClosed) for cause in causes):
+        return "the connection was lost before the answer was complete"
     last = causes[-1]
     if isinstance(last, internet_error.ConnectError) or not str(last):
         return f"the connection failed: {type(last).__name__} {last}".rstrip()[:_DETAIL_LIMIT]
-    return f"the connection was lost: {last}"[:_DETAIL_LIMIT]
+    return f"what came is no HTTP answer: {last}"[:_DETAIL_LIMIT]
+
+
+def _words_for(cause: BaseException) -> str:
+    """What one cause says for itself; empty where it takes others to understand it."""
+    if isinstance(cause, TransportError):
+        return str(cause)
+    if type(cause).__module__.startswith("service_identity"):
+        return ("the certificate is for another name or address: connect by a name that it bears, install one for "
+                "this name, or set verify_cert to NO")
+    if isinstance(cause, SSL.Error):
+        return _tls_words(cause)
+    return next((words for kind, words in _PLAIN_WORDS if isinstance(cause, kind)), "")
 
 
 def _tls_words(error: SSL.Error) -> str:

@@ -130,6 +130,15 @@ def test_the_list_is_read_under_both_names_of_its_result(name: bytes) -> None:
     assert listed == (LISTED, Listed("b-2", None, None, ""))
 
 
+def test_a_list_may_be_the_root_itself() -> None:
+    whole = LIST % (b"Bookings", b"Bookings")
+    result, listed = read_list_result(whole.removeprefix(b"<Command>").removesuffix(b"</Command>"))
+    assert result.ok
+    assert listed[0] == LISTED
+    assert not read_list_result(b'<Bookings status="Error"/>')[0].ok
+    assert not read_put_result(b'<Bookings status="OK"/>').ok
+
+
 def test_an_empty_list_and_a_refused_one_are_told_apart() -> None:
     empty, none = read_list_result(
         b'<Command><BookingsListResult status="OK"><ResultInfo><TotalRows>0</TotalRows></ResultInfo>'
@@ -161,3 +170,5 @@ def test_a_sign_in_page_is_known_by_its_beginning_alone() -> None:
     assert is_sign_in_page(b"<!doctype HTML><html>")
     assert not is_sign_in_page(b"<Command><html/></Command>")
     assert not is_sign_in_page(b"x" * 100_000)
+    assert not is_sign_in_page(b"<!---->" * 500)
+    assert not is_sign_in_page(b"<!--" * 1000)
