@@ -172,7 +172,7 @@ def _until(rule: vRecur, local: _Local) -> datetime:
     """The local time of the end of a rule; a day counts to its end."""
     end = _first(rule, "UNTIL", None)
     if end is None:
-        return datetime.max
+        return datetime.combine(date(9999, 12, 31), time())
     if not isinstance(end, datetime):
         return datetime.combine(end, time(23, 59, 59))
     return end if end.tzinfo is None else local.naive(end)
@@ -289,5 +289,5 @@ def _refuse_costly(number: int, rule: vRecur, start: datetime, end: datetime) ->
     if not rule.keys() & _DAY_PARTS:
         instants //= _DAYS[frequency] * _first(rule, "INTERVAL", 1)
     if instants > INSTANTS_LIMIT:
-        raise RefusedRuleError(number, f"found {_text(rule)}, which has about {instants} occurrences from its start "
-                               f"on; expected at most {INSTANTS_LIMIT}")
+        raise RefusedRuleError(number, f"found {_text(rule)}, which has about {instants} occurrences from its "
+                               f"start on; expected at most {INSTANTS_LIMIT}")
