@@ -21,7 +21,7 @@ def parameters(challenge: str) -> dict[str, str]:
             for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))', challenge)}
 
 
-def digest(challenge: str, username: str, password: str, *, uri: str = "/EWS/Exchange.asmx", method: str = "POST",
+def digest(challenge: str, username: str, password: str, /, *, uri: str = "/EWS/Exchange.asmx", method: str = "POST",
            count: int = 1, **changes: str) -> str:
     """The header that answers a Digest challenge; `changes` replace parameters after the response was computed."""
     asked = parameters(challenge)
@@ -37,7 +37,8 @@ def digest(challenge: str, username: str, password: str, *, uri: str = "/EWS/Exc
                       hashed(method, uri))
     escaped = username.replace("\\", "\\\\").encode().decode("latin-1")
     given = {"username": escaped, "realm": asked["realm"], "nonce": asked["nonce"], "uri": uri,
-             "response": response, "algorithm": asked["algorithm"], "qop": "auth", "nc": nc, "cnonce": cnonce, **changes}
+             "response": response, "algorithm": asked["algorithm"], "qop": "auth", "nc": nc, "cnonce": cnonce,
+             **changes}
     return "Digest " + ", ".join(f'{name}="{value}"' for name, value in given.items())
 
 
