@@ -1,0 +1,151 @@
+"""The `otjd` command; thin: each subcommand calls the part that does the work."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from otjd import __version__
+from otjd.config.check import report
+from otjd.config.loader import Loaded, load
+
+DEFAULT_STATUS_URL = "http://127.0.0.1:8080"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
+
+
+def _load(path: str) -> Loaded:
+    return load(Path(path).absolute(), environ=os.environ)
+
+
+def _refuse(loaded: Loaded) -> int:
+    lines, code = report(loaded)
+    sys.stderr.write("\n".join(lines) + "\n")
+    return code
+
+
+def _check(options: argparse.Namespace) -> int:
+    from otjd.wiring import notices, rule_problems
+
+    loaded = _load(options.config)
+    lines, code = report(loaded)
+    if loaded.config is not None:
+        broken = rule_problems(loaded.config)
+        lines = [*broken, *(f"warning: {notice}" for notice in notices(loaded.config)), *lines]
+        code = 1 if broken else code
+    _write("\n".join(lines))
+    return code
+
+
+def _rules_test(options: argparse.Namespace) -> int:
+    from otjd.rules_test import run
+    from otjd.wiring import rules_of
+
+    loaded = _load(options.config)
+    if loaded.config is None:
+        return _refuse(loaded)
+    if options.profile not in {p.name for p in loaded.config.profiles}:
+        known = ", ".join(p.name for p in loaded.config.profiles) or "none"
+        sys.stderr.write(f"otjd: no profile is named {options.profile!r}; the configuration has: {known}\n")
+        return 2
+
+    def read(name: str) -> bytes:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+
+    return run(rules_of(loaded.config, options.profile), options.rule, options.json, options.invitations,
+               read=read, write=_write, clock=time.thread_time)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from otjd.operate.tables import fetch, status_command
+
+    return status_command(options.url, options.json, fetch=fetch, write=_write)
+
+
+def _on_the_reactor(run: Callable[[argparse.Namespace, Any], Any], options: argparse.Namespace) -> int:
+    from twisted.internet.task import react
+
+    try:
+        react(lambda reactor: run(options, reactor))
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from otjd.demo import run_demo
+
+    return _on_the_reactor(run_demo, options)
+
+
+def _simulate_codec(options: argparse.Namespace) -> int:
+    from otjd.simulate.commands import run_codec
+
+    return _on_the_reactor(run_codec, options)
+
+
+def _simulate_poly(options: argparse.Namespace) -> int:
+    from otjd.simulate.commands import run_poly
+
+    return _on_the_reactor(run_poly, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from otjd.simulate.commands import add_parsers
+
+    parser = argparse.ArgumentParser(prog="otjd", description="An open one-touch-join service.")
+    parser.add_argument("--version", action="version", version=f"otjd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="read the configuration and everything it names, print each problem")
+    check.add_argument("--config", required=True, metavar="FILE")
+    check.set_defaults(run=_check)
+
+    demo = commands.add_parser("demo", help="watch otjd work over demo calendars with simulated endpoints")
+    demo.add_argument("--directory", type=Path, metavar="DIR",
+                      help="a folder of <room email>.ics files to show; made with demo calendars if empty")
+    demo.add_argument("--calendar-port", type=int, default=0, metavar="N", help="port of the calendar service")
+    demo.add_argument("--operator-port", type=int, default=0, metavar="N", help="port of the operator's addresses")
+    demo.add_argument("--seconds", type=float, default=0, metavar="S", help="end by itself after so many seconds")
+    demo.set_defaults(run=_demo)
+
+    rules = commands.add_parser("rules", help="try out meeting processing rules").add_subparsers(
+        required=True, metavar="COMMAND")
+    test = rules.add_parser("test", help="print what a profile's rules make of invitations")
+    test.add_argument("--config", required=True, metavar="FILE")
+    test.add_argument("--profile", required=True, metavar="NAME")
+    test.add_argument("--rule", metavar="NAME", help="only this rule, also when it is disabled")
+    test.add_argument("--json", action="store_true", help="one line of JSON for each invitation")
+    test.add_argument("invitations", nargs="+", metavar="INVITATION", help=".eml, .ics, .json, or - for stdin")
+    test.set_defaults(run=_rules_test)
+
+    status = commands.add_parser("status", help="show how a running node is doing")
+    status.add_argument("--url", default=DEFAULT_STATUS_URL, help="address of its operator service (%(default)s)")
+    status.add_argument("--json", action="store_true", help="the status document as it is")
+    status.set_defaults(run=_status)
+
+    simulate = commands.add_parser("simulate", help="simulated endpoints, to try a deployment without hardware")
+    kinds = simulate.add_subparsers(required=True, metavar="ENDPOINT", dest="endpoint")
+    add_parsers(kinds)
+    simulate.set_defaults(run=lambda o: {"codec": _simulate_codec, "poly": _simulate_poly}[o.endpoint](o))
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the `otjd` command; ends the process with its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.run(options)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 1  # the reader of the output has gone
+    sys.exit(code)

@@ -1,0 +1,199 @@
+"""Listeners: what is listened on for endpoints and for the operator, and what answers there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+
+from otjd import __version__, wiring
+from otjd.config.model import Config
+from otjd.meetings.cache import MeetingCache
+from otjd.operate.access import Access
+from otjd.operate.board import StatusBoard
+from otjd.operate.site import OperatorSite
+from otjd.operate.status import NodeFacts, Snapshot, take_snapshot
+from otjd.operate.threads import in_threads_of
+from otjd.serve.autodiscover import PoxAutodiscover
+from otjd.serve.calls import Service
+from otjd.serve.ews import EwsService, EwsSettings
+from otjd.serve.site import CalendarSite, SiteSettings
+from otjd.serve.tls import CertificateError, ReloadingContextFactory
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted: after a restart all endpoints come at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is listened on; `certificate` is None for plain HTTP."""
+
+    kind: str
+    address: str
+    port: int
+    certificate: Path | None = None
+    private_key: Path | None = None
+    minimum_tls: str = "1.2"
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A listening port, and what its TLS connections are made of."""
+
+    port: IListeningPort
+    context: ReloadingContextFactory | None
+
+
+class CannotOpenError(Exception):
+    """A place cannot be listened on; the text says which, why, and what to do."""
+
+
+def places(config: Config) -> tuple[Place, ...]:
+    """Everything that the configuration asks to be listened on; the operator's place comes last."""
+    calendar = tuple(
+        Place("calendar", x.address, x.port) if x.plaintext else
+        Place("calendar", x.address, x.port, x.certificate, x.private_key, x.minimum_tls)
+        for x in config.calendar_service.listeners)
+    operator = config.operator
+    return (*calendar, Place("operator", operator.address, operator.port, operator.certificate,
+                             operator.private_key))
+
+
+class Listeners:
+    """The listening ports of a node and the sites behind them."""
+
+    _log = Logger()
+
+    def __init__(self, config: Config, reactor: Any, cache: MeetingCache, board: StatusBoard, *,
+                 now: Callable[[], datetime], ready: Callable[[], bool],
+                 random_bytes: Callable[[int], bytes]) -> None:
+        self._reactor = reactor
+        self._cache = cache
+        self._board = board
+        self._now = now
+        self._opened: dict[Place, Opened] = {}
+        self._config = config
+        self._calendar = CalendarSite(
+            routes=self._routes(config), accounts=wiring.accounts(config), settings=_site_settings(config),
+            board=board, ready=ready, reactor=reactor, now=now, random_bytes=random_bytes)
+        self._operator = OperatorSite(snapshot=self.snapshot, ready=ready, access=_access(config),
+                                      in_thread=in_threads_of(reactor), reactor=reactor)
+
+    @property
+    def calendar_port(self) -> int:
+        """The port of the first open listener of the calendar service."""
+        return self._port("calendar")
+
+    @property
+    def operator_port(self) -> int:
+        """The port of the operator's addresses."""
+        return self._port("operator")
+
+    def snapshot(self) -> Snapshot:
+        """What the operator is shown now."""
+        node = self._config.node
+        return take_snapshot(NodeFacts(node.name, node.location, __version__, node.fips), self._board, self._cache,
+                             self._now())
+
+    def certificate_ends(self) -> Iterator[tuple[str, datetime]]:
+        """Each listener with the end of the certificate that it uses."""
+        for place, opened in self._opened.items():
+            if opened.context is not None:
+                yield str(place), opened.context.certificate_end
+
+    def open(self) -> None:
+        """Open everything.
+
+        :raises CannotOpenError: for the first place that cannot be opened.
+        """
+        for place in places(self._config):
+            self._open(place)
+
+    async def reconfigure(self, config: Config) -> list[str]:
+        """Let this configuration take over; connections and unchanged ports stay. Gives what could not be done."""
+        self._config = config
+        self._calendar.reconfigure(routes=self._routes(config), accounts=wiring.accounts(config),
+                                   settings=_site_settings(config))
+        self._operator.access = _access(config)
+        wanted = places(config)
+        await self._close(place for place in tuple(self._opened) if place not in wanted)
+        refused = []
+        for place in wanted:
+            try:
+                if place in self._opened:
+                    self._renew(place)
+                else:
+                    self._open(place)
+            except (CannotOpenError, CertificateError) as error:
+                refused.append(str(error))
+        return refused
+
+    async def close(self) -> None:
+        """Close all ports and connections."""
+        await self._close(tuple(self._opened))
+        await self._calendar.close_connections()
+
+    def _routes(self, config: Config) -> dict[str, Service]:
+        service = config.calendar_service
+        ews = EwsService(self._cache, now=self._now, settings=EwsSettings(
+            join_details=wiring.join_details(config), server_version=service.server_version,
+            tolerate_unknown_versions=service.tolerate_unknown_versions))
+        autodiscover = PoxAutodiscover(now=self._now)
+        return {"/ews/exchange.asmx": ews, "/ews/services.wsdl": ews,
+                "/autodiscover/autodiscover.xml": autodiscover, "/autodiscover/autodiscover.svc": autodiscover}
+
+    def _open(self, place: Place) -> None:
+        site: IProtocolFactory = self._calendar if place.kind == "calendar" else self._operator
+        context = None
+        try:
+            if place.certificate is None or place.private_key is None:
+                port = self._reactor.listenTCP(place.port, site, BACKLOG, place.address)
+            else:
+                context = ReloadingContextFactory(place.certificate, place.private_key,
+                                                  minimum_tls=place.minimum_tls)
+                port = self._reactor.listenSSL(place.port, site, context, BACKLOG, place.address)
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise CannotOpenError(f"{place} ({place.kind}) cannot be listened on: {reason}. Is another process "
+                                  "there, or does the port need a privilege?") from None
+        except CertificateError as error:
+            raise CannotOpenError(f"{place} ({place.kind}): {error}") from None
+        self._opened[place] = Opened(port, context)
+        self._log.info("The {kind} service listens on {address} port {port}", kind=place.kind,
+                       address=place.address, port=port.getHost().port)
+
+    def _renew(self, place: Place) -> None:
+        context = self._opened[place].context
+        if context is not None:
+            context.reload()
+
+    async def _close(self, closing: Iterable[Place]) -> None:
+        for place in closing:
+            await maybeDeferred(self._opened.pop(place).port.stopListening)
+
+    def _port(self, kind: str) -> int:
+        return next(int(opened.port.getHost().port)  # type: ignore[attr-defined]
+                    for place, opened in self._opened.items() if place.kind == kind)
+
+
+def _site_settings(config: Config) -> SiteSettings:
+    service = config.calendar_service
+    return SiteSettings(
+        authentication=service.authentication, fips=config.node.fips, digest_sha256=service.digest_sha256,
+        trusted_proxies=service.trusted_proxies, throttle_failed_logins=service.throttle_failed_logins,
+        wire=config.log.wire)
+
+
+def _access(config: Config) -> Access:
+    return Access(config.operator.username, config.operator.password.reveal())

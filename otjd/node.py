@@ -1,0 +1,215 @@
+"""Node: the parts of the service put together, started, stopped and configured anew."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from otjd import wiring
+from otjd.config.loader import Loaded
+from otjd.config.model import Config, FileIntegration
+from otjd.config.problems import Problem
+from otjd.gather.files import FileGatherer
+from otjd.gather.intake import Intake
+from otjd.gather.last_known import LastKnown
+from otjd.listeners import Listeners
+from otjd.meetings.cache import MeetingCache
+from otjd.operate.board import AlarmName, StatusBoard
+from otjd.operate.status_file import StatusFile
+from otjd.operate.supervision import Supervisor
+from otjd.poller import Poller
+from otjd.push.pusher import CiscoPusher
+from otjd.seam import deferred
+
+STOP_WITHIN_S = 3.0
+"""Each part has this long to finish what it is doing when the node stops, of the five seconds for all."""
+
+ADVANCE_S = 60.0
+"""How often the windows of the agendas move on."""
+
+
+def utc_now() -> datetime:
+    """The aware UTC time."""
+    return datetime.now(UTC)
+
+
+class Node:
+    """One running otjd. `listen` opens the listeners, `start` everything behind them."""
+
+    _log = Logger()
+
+    def __init__(self, config: Config, reactor: Any, now: Callable[[], datetime] = utc_now) -> None:
+        self._reactor = reactor
+        self._now = now
+        self.board = StatusBoard(now)
+        self.cache = MeetingCache()
+        self._intake = Intake(self.cache, now=now, in_thread=self._in_thread)
+        self._last_known = LastKnown(config.node.state_dir, in_thread=self._in_thread)
+        self._gatherers: dict[FileIntegration, FileGatherer] = {}
+        self._pusher = CiscoPusher(self.cache, self.board, clock=reactor, now=now, jitter=random.random)
+        self._advancing = Poller(self._advance, clock=reactor, interval_s=ADVANCE_S, jitter=random.random,
+                                 failed=self._advance_failed)
+        self.listeners = Listeners(config, reactor, self.cache, self.board, now=now, ready=self.is_ready,
+                                   random_bytes=secrets.token_bytes)
+        self._supervisor = Supervisor(self.board, clock=reactor, now=now,
+                                      certificates=self.listeners.certificate_ends)
+        self._status_file: StatusFile | None = None
+        self._started = False
+        self._configure(config)
+
+    @property
+    def calendar_port(self) -> int:
+        """The port of the first listener of the calendar service."""
+        return self.listeners.calendar_port
+
+    @property
+    def operator_port(self) -> int:
+        """The port of the operator's addresses."""
+        return self.listeners.operator_port
+
+    def warn(self, warnings: Iterable[Problem]) -> None:
+        """Log what the configuration's reader, and the features of this version, have to say of it."""
+        for warning in warnings:
+            self._log.warn("Configuration: {warning}", warning=str(warning))
+        for notice in wiring.notices(self._config):
+            self._log.warn("Configuration: {warning}", warning=notice)
+
+    def is_ready(self) -> bool:
+        """Whether every room can be answered for: read, restored from disk, or known to be unreadable."""
+        return self._started and all(
+            agenda.read_at is not None or self._intake.has_heard_of(agenda.room)
+            or not self._is_gathered(agenda.room.profile) for agenda in self.cache.agendas())
+
+    def listen(self) -> None:
+        """Open the listeners.
+
+        :raises CannotOpenError: a port cannot be opened; the message names it.
+        """
+        self.listeners.open()
+
+    async def start(self) -> None:
+        """Show what was known before, then read the calendars and serve the endpoints."""
+        for room, read_at, meetings in await self._last_known.load():
+            self.cache.restore(room, meetings, read_at, self._now())
+        self._last_known.forget_all_but(self.cache.rooms())
+        self._started = True
+        self._start_gatherers()
+        self._pusher.start()
+        self._supervisor.start()
+        self._advancing.start(ADVANCE_S)
+        if self._status_file is not None:
+            self._status_file.start()
+        self._log.info("{node} serves {endpoints} endpoints in {rooms} rooms", node=self._config.node.name,
+                       endpoints=len(self.board.endpoints()), rooms=len(self.cache.rooms()))
+
+    async def stop(self) -> None:
+        """Stop everything; what was read is on disk afterwards."""
+        self._started = False
+        await self._within_limit(self.listeners.close())
+        await self._within_limit(self._pusher.stop())
+        for gatherer in self._gatherers.values():
+            await self._within_limit(gatherer.stop())
+        await self._supervisor.stop()
+        await self._advancing.stop()
+        if self._status_file is not None:
+            await self._status_file.stop()
+        await self._last_known.close()
+
+    async def reload(self, loaded: Loaded, log_anew: Callable[[Config], None]) -> None:
+        """Let a valid configuration take over; an invalid one changes nothing and raises an alarm.
+
+        `log_anew` sets up the log that the configuration asks for, and may raise OSError.
+        """
+        name = self._config.node.name
+        problems = [str(p) for p in loaded.problems]
+        if loaded.config is not None:
+            problems = wiring.rule_problems(loaded.config)
+            try:
+                log_anew(loaded.config)
+            except OSError as error:
+                problems.append(f"log.file {loaded.config.log.file}: {error}")
+        if loaded.config is None or problems:
+            details = f"The configuration was not reloaded, the old one stays: {'; '.join(problems)}"
+            self._log.warn("{details}", details=details)
+            self.board.raise_alarm(AlarmName.CONFIGURATION, name, details)
+            return
+        await self._stop_gatherers()
+        if loaded.config.node.state_dir != self._config.node.state_dir:
+            self._log.warn("node.state_dir is used from the next start on")
+        self._configure(loaded.config)
+        self.warn(loaded.warnings)
+        self._last_known.forget_all_but(self.cache.rooms())
+        refused = await self.listeners.reconfigure(loaded.config)
+        self._start_gatherers()
+        self._supervisor.check()
+        if self._status_file is not None:
+            self._status_file.start()
+        if refused:
+            self.board.raise_alarm(AlarmName.CONFIGURATION, name, "; ".join(refused))
+        else:
+            self.board.lower_alarm(AlarmName.CONFIGURATION, name)
+        self._log.info("Configuration reloaded")
+
+    def _configure(self, config: Config) -> None:
+        self._config = config
+        self.cache.configure(wiring.rooms(config))
+        self.board.configure(wiring.endpoint_facts(config), wiring.integrations(config))
+        self._intake.configure(wiring.profile_rules(config))
+        self._pusher.configure(wiring.cisco_endpoints(config))
+        self._gatherers = {i: self._gatherer(i) for i in config.file_integrations}
+        self._status_file = None
+        if config.operator.status_file is not None:
+            self._status_file = StatusFile(config.operator.status_file, self.listeners.snapshot,
+                                           clock=self._reactor, in_thread=self._in_thread)
+
+    def _gatherer(self, integration: FileIntegration) -> FileGatherer:
+        async def deliver(email: str, invitations: list[Any]) -> None:
+            await self._intake.deliver(integration.name, email, invitations)
+            for room in self._intake.rooms(integration.name, email):
+                self._last_known.keep(self.cache.agenda(room))
+
+        def failed(email: str, error: str) -> None:
+            self._intake.failed(integration.name, email, error)
+
+        gatherer = FileGatherer(name=integration.name, directory=integration.directory, deliver=deliver,
+                                room_failed=failed, board=self.board, clock=self._reactor, now=self._now,
+                                in_thread=self._in_thread, jitter=random.random)
+        gatherer.configure(wiring.calendars(self._config, integration.name))
+        return gatherer
+
+    def _start_gatherers(self) -> None:
+        for gatherer in self._gatherers.values():
+            gatherer.start()
+
+    async def _stop_gatherers(self) -> None:
+        for gatherer in self._gatherers.values():
+            await gatherer.stop()
+        if self._status_file is not None:
+            await self._status_file.stop()
+
+    def _is_gathered(self, profile: str) -> bool:
+        integration = self._config.profile(profile).integration
+        return any(i.name == integration for i in self._gatherers)
+
+    def _in_thread(self, job: Callable[..., Any], *arguments: Any, **keywords: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), job, *arguments, **keywords)
+
+    async def _within_limit(self, job: Coroutine[Deferred[Any], Any, None]) -> None:
+        try:
+            await deferred(job).addTimeout(STOP_WITHIN_S, self._reactor)
+        except DeferredTimeoutError:
+            self._log.warn("A part did not stop within {limit_s} s and is left behind", limit_s=STOP_WITHIN_S)
+
+    async def _advance(self) -> None:
+        self.cache.advance(self._now())
+
+    def _advance_failed(self, error: Exception, _attempt: int, delay_s: float) -> None:
+        self._log.error("The windows of the agendas did not move on: {error}", error=error, delay_s=delay_s)

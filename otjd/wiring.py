@@ -1,0 +1,166 @@
+"""From the configuration to the plain values that each part is handed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+from otjd.config.model import Config, Endpoint, Profile
+from otjd.config.model import Rule as RuleConfig
+from otjd.gather.intake import ProfileRules
+from otjd.meetings.model import EndpointType, Room
+from otjd.meetings.presentation import Policy
+from otjd.operate.board import EndpointFacts, IntegrationState, IntegrationStatus
+from otjd.push.cisco import CiscoEndpoint
+from otjd.rules.engine import Engine, Rule, problems
+from otjd.rules.subject import subject_renderer
+from otjd.rules.templates import TemplateFailure
+from otjd.serve.calls import Account
+from otjd.serve.join_details import JoinDetails
+
+FILE_SWEEP_S = 2
+NOT_READ_YET = "calendars of kind {} are not read by this version"
+
+
+def room_of(config: Config, endpoint: Endpoint) -> Room:
+    """The room of an endpoint as its profile sees it."""
+    return Room(endpoint.room_resource_email, config.profile_of(endpoint).name)
+
+
+def served_endpoints(config: Config) -> tuple[Endpoint, ...]:
+    """The endpoints of this node."""
+    return tuple(e for e in config.endpoints if config.is_served_here(e))
+
+
+def rooms(config: Config) -> dict[Room, timedelta]:
+    """Every room of this node with how far ahead its agenda reaches."""
+    return {room_of(config, e): timedelta(days=config.profile_of(e).display_upcoming_meetings)
+            for e in served_endpoints(config)}
+
+
+def calendars(config: Config, integration: str) -> dict[str, timedelta]:
+    """The room calendars to read from an integration, each with the longest view that a profile has of it."""
+    reach: dict[str, timedelta] = {}
+    for room, ahead in rooms(config).items():
+        if config.profile(room.profile).integration == integration:
+            reach[room.email] = max(ahead, reach.get(room.email, timedelta()))
+    return reach
+
+
+def engine_rule(rule: RuleConfig) -> Rule:
+    """A rule of the configuration as the engine takes it."""
+    return Rule(name=rule.name, priority=rule.priority, enabled=rule.enabled, meeting_type=rule.meeting_type,
+                domain=rule.domain, company_id=rule.company_id, include_pin=rule.include_pin,
+                default_processing_enabled=rule.default_processing_enabled, transform_rule=rule.transform_rule,
+                custom_template=rule.custom_template, match_string=rule.match_string,
+                replace_string=rule.replace_string)
+
+
+def rules_of(config: Config, profile: str) -> tuple[Rule, ...]:
+    """The rules of a profile, in their order of priority."""
+    return tuple(engine_rule(r) for r in config.rules_of(profile))
+
+
+def policy_of(profile: Profile) -> Policy:
+    """The part of a profile that decides what is shown."""
+    return Policy(enable_non_video_meetings=profile.enable_non_video_meetings,
+                  enable_private_meetings=profile.enable_private_meetings,
+                  process_alias_private_meetings=profile.process_alias_private_meetings,
+                  replace_subject_type=profile.replace_subject_type,
+                  replace_empty_subject=profile.replace_empty_subject)
+
+
+def profile_rules(config: Config) -> Mapping[str, ProfileRules]:
+    """Every profile by name.
+
+    :raises RuleError: a rule does not compile.
+    :raises TemplateFailure: a subject template does not compile.
+    """
+    return {p.name: ProfileRules(
+        integration=p.integration, policy=policy_of(p),
+        engine=Engine(rules_of(config, p.name), clock=time.thread_time),
+        replacement=subject_renderer(p.replace_subject_template, time.thread_time)) for p in config.profiles}
+
+
+def accounts(config: Config) -> tuple[Account, ...]:
+    """The logins of all Poly endpoints."""
+    return tuple(Account(username=e.poly_username, password=e.poly_password.reveal(), endpoint=e.name,
+                         room=room_of(config, e), schemes=config.schemes(e))
+                 for e in served_endpoints(config) if e.endpoint_type is EndpointType.POLY)
+
+
+def cisco_endpoints(config: Config) -> tuple[CiscoEndpoint, ...]:
+    """All Cisco endpoints to push to, with what they inherit from their profile."""
+    found = []
+    for endpoint in served_endpoints(config):
+        if endpoint.endpoint_type is EndpointType.CISCO:
+            profile = config.profile_of(endpoint)
+            access = config.access(endpoint)
+            found.append(CiscoEndpoint(
+                name=endpoint.name, room=room_of(config, endpoint), host=endpoint.api_address, port=access.port,
+                username=access.username, password=access.password.reveal(), use_https=access.use_https,
+                verify=access.verify, start_buffer=timedelta(minutes=profile.start_buffer),
+                end_buffer=timedelta(minutes=profile.end_buffer)))
+    return tuple(found)
+
+
+def endpoint_facts(config: Config) -> tuple[EndpointFacts, ...]:
+    """What the status board shows of every endpoint from the configuration on."""
+    return tuple(EndpointFacts(
+        name=e.name, endpoint_type=e.endpoint_type, room_email=e.room_resource_email.lower(),
+        profile_name=config.profile_of(e).name, address=e.api_address,
+        raise_alarms=e.poly_raise_alarms_for_this_endpoint, username=e.poly_username)
+        for e in served_endpoints(config))
+
+
+def integrations(config: Config) -> tuple[IntegrationStatus, ...]:
+    """What the status board shows of every integration; of a kind that comes later it says so."""
+    return tuple(
+        IntegrationStatus(i.name, i.kind, sweep_interval_s=FILE_SWEEP_S, content_interval_s=FILE_SWEEP_S)
+        if i.kind == "file" else
+        IntegrationStatus(i.name, i.kind, IntegrationState.FAILED, last_error=NOT_READ_YET.format(i.kind))
+        for i in config.integrations)
+
+
+def rule_problems(config: Config) -> list[str]:
+    """What is wrong with rules and templates, a line each: they are compiled as the service would."""
+    found = []
+    for profile in config.profiles:
+        found += [f'profile "{profile.name}": {p}' for p in problems(rules_of(config, profile.name))]
+        try:
+            subject_renderer(profile.replace_subject_template, time.thread_time)
+        except TemplateFailure as error:
+            found.append(f'profile "{profile.name}", replace_subject_template: {error}')
+    if config.calendar_service.join_details is not None:
+        try:
+            join_details(config)
+        except (OSError, UnicodeDecodeError, TemplateFailure) as error:
+            found.append(f"calendar_service.join_details {config.calendar_service.join_details}: {error}")
+    return found
+
+
+def notices(config: Config) -> list[str]:
+    """What the configuration asks for that this version does not do, a line each."""
+    found = []
+    for profile in config.profiles:
+        engine = Engine(rules_of(config, profile.name), clock=time.thread_time)
+        found += [f'rule "{r.name}" of profile "{profile.name}" is skipped: meeting type {r.meeting_type} is not '
+                  "supported by this version" for r in engine.unsupported]
+    found += [f'integration "{i.name}": {i.last_error}' for i in integrations(config) if i.last_error]
+    found += [f'endpoint "{e.name}" is not served: type WEBEX is not supported by this version'
+              for e in config.endpoints if e.endpoint_type is EndpointType.WEBEX]
+    served = {e.name for e in served_endpoints(config)}
+    found += [f'endpoint "{e.name}" is not served here: its group is at another location than this node, '
+              f'"{config.node.location}"' for e in config.endpoints if e.name not in served]
+    return found
+
+
+def join_details(config: Config) -> JoinDetails:
+    """The template of the body that Poly endpoints are given.
+
+    :raises OSError: the operator's template cannot be read.
+    :raises TemplateFailure: it does not compile.
+    """
+    path = config.calendar_service.join_details
+    return JoinDetails(path.read_text("utf-8") if path else None, clock=time.thread_time)

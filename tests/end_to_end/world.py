@@ -1,0 +1,196 @@
+"""A world around the service: calendars, certificates, a configuration, and `twistd` as its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from otjd.simulate.certificates import make_certificates
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE_S = 30.0
+
+CONFIGURATION = """
+[node]
+name = "otj1"
+location = "oslo"
+state_dir = "state"
+
+[calendar_service]
+authentication = {schemes}
+throttle_failed_logins = false
+
+[[calendar_service.listeners]]
+address = "127.0.0.1"
+port = {calendar_port}
+certificate = "{certificate}"
+private_key = "{private_key}"
+
+[operator]
+port = {operator_port}
+
+[[file_integrations]]
+name = "files"
+directory = "calendars"
+
+[[profiles]]
+name = "default"
+integration = "files"
+ep_username = "admin"
+ep_password = "codec-secret"
+ep_verify_certificate = false
+
+[[endpoint_groups]]
+name = "oslo-rooms"
+location = "oslo"
+profile = "default"
+
+[[rules]]
+name = "our domain"
+profile = "default"
+priority = 10
+meeting_type = "domain"
+domain = "video.example.com"
+"""
+
+POLY = """
+[[endpoints]]
+name = "{name}"
+endpoint_type = "POLY"
+poly_username = "{username}"
+poly_password = "{password}"
+room_resource_email = "{room}"
+mjx_endpoint_group_name = "oslo-rooms"
+"""
+
+CISCO = """
+[[endpoints]]
+name = "{name}"
+endpoint_type = "CISCO"
+api_address = "127.0.0.1"
+api_port = {port}
+room_resource_email = "{room}"
+mjx_endpoint_group_name = "oslo-rooms"
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], Any], what: str) -> Any:
+    """Wait, with patience but not for ever, until `holds` gives something true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := holds():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"waited {PATIENCE_S:g} s in vain: {what}")
+
+
+def event(uid: str, start: datetime, *, minutes: int = 30, subject: str = "", alias: str = "",
+          more: str = "") -> str:
+    """A VEVENT that invites to an alias, where one is given."""
+    description = f"DESCRIPTION:Join by video\\n{alias}\n" if alias else ""
+    return (f"BEGIN:VEVENT\nUID:{uid}\nDTSTAMP:20260101T000000Z\nDTSTART:{start:%Y%m%dT%H%M%SZ}\n"
+            f"DTEND:{start + timedelta(minutes=minutes):%Y%m%dT%H%M%SZ}\nSUMMARY:{subject or uid}\n"
+            f"ORGANIZER;CN=Ada Berg:mailto:ada@example.com\n{description}{more}END:VEVENT\n")
+
+
+@dataclass
+class World:
+    """Everything on disk, and the running service."""
+
+    directory: Path
+    schemes: tuple[str, ...] = ("digest", "ntlm")
+    calendar_port: int = field(default_factory=free_port)
+    operator_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+    endpoints: str = ""
+    extra: str = ""
+
+    def __post_init__(self) -> None:
+        self.calendars.mkdir()
+        self.certificates = make_certificates(self.directory / "certs", ["localhost"], datetime.now(UTC))
+
+    @property
+    def calendars(self) -> Path:
+        return self.directory / "calendars"
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.calendar_port}/EWS/Exchange.asmx"
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "otjd.toml"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "otjd.log").read_text()
+
+    def poly(self, name: str, room: str, username: str, password: str = "poly-secret") -> None:
+        self.endpoints += POLY.format(name=name, room=room, username=username, password=password)
+
+    def cisco(self, name: str, room: str, port: int) -> None:
+        self.endpoints += CISCO.format(name=name, room=room, port=port)
+
+    def write_calendar(self, room: str, *events: str) -> None:
+        text = f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//otjd//tests//EN\n{''.join(events)}END:VCALENDAR\n"
+        (self.calendars / f"{room}.ics").write_bytes(text.replace("\n", "\r\n").encode())
+
+    def write_config(self) -> None:
+        self.config.write_text(CONFIGURATION.format(
+            schemes=json.dumps(list(self.schemes)), calendar_port=self.calendar_port,
+            operator_port=self.operator_port, certificate=self.certificates.certificate,
+            private_key=self.certificates.private_key) + self.endpoints + self.extra)
+
+    def start(self) -> None:
+        self.write_config()
+        with (self.directory / "otjd.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "otjd", "--config", self.config],
+                cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        wait_until(self.is_ready, "the node is not ready")
+
+    def is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the service ended:\n{self.log}"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/healthz") as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}{path}") as answer:
+            return json.load(answer)
+
+    def meetings(self, room: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get(f"/api/v1/meetings?room={room}")["meetings"]
+        return found
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_S)
+        self.process = None
+        return code
+

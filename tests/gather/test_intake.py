@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from otjd.gather.intake import Intake, ProfileRules
+from otjd.meetings.cache import Freshness, MeetingCache
+from otjd.meetings.model import Invitation, Room
+from otjd.meetings.presentation import Policy
+from otjd.rules.engine import Engine, Rule
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+EMAIL = "boardroom@example.com"
+ROOM = Room(EMAIL, "default")
+OTHER_VIEW = Room(EMAIL, "guests")
+NO_BODY = ("Could not find an alias for this meeting which had no body. "
+           "This could be a meeting room configuration issue.")
+
+
+def at_once(job: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+    return maybeDeferred(job, *arguments)
+
+
+def profile(domain: str = "video.example.com", integration: str = "files", **policy: Any) -> ProfileRules:
+    rule = Rule(name=f"at {domain}", priority=1, meeting_type="domain", domain=domain)
+    return ProfileRules(integration, Policy(**policy), Engine([rule], clock=time.monotonic))
+
+
+def invitation(uid: str = "u1", **fields: Any) -> Invitation:
+    values = {"start_time": NOW, "end_time": NOW + timedelta(hours=1), "subject": "Budget",
+              "body_text": "Join: a@video.example.com or b@other.example.org", **fields}
+    return Invitation(uid=uid, **values)
+
+
+@pytest.fixture
+def cache() -> MeetingCache:
+    cache = MeetingCache()
+    cache.configure({ROOM: timedelta(days=7), OTHER_VIEW: timedelta(days=7)})
+    return cache
+
+
+@pytest.fixture
+def intake(cache: MeetingCache) -> Intake:
+    intake = Intake(cache, now=lambda: NOW, in_thread=at_once)
+    intake.configure({"default": profile(), "guests": profile("other.example.org")})
+    return intake
+
+
+async def test_every_profile_that_shows_the_room_gets_its_own_view(intake: Intake, cache: MeetingCache) -> None:
+    await intake.deliver("files", EMAIL, [invitation()])
+    (mine,), (theirs,) = cache.agenda(ROOM).meetings, cache.agenda(OTHER_VIEW).meetings
+    assert (mine.alias, mine.matched_rule) == ("a@video.example.com", "at video.example.com")
+    assert theirs.alias == "b@other.example.org"
+    assert mine.id == theirs.id
+
+
+async def test_another_integration_does_not_reach_the_room(intake: Intake, cache: MeetingCache) -> None:
+    await intake.deliver("elsewhere", EMAIL, [invitation()])
+    assert cache.agenda(ROOM).freshness is Freshness.NEVER_READ
+    assert not intake.has_heard_of(ROOM)
+
+
+async def test_cancelled_and_hidden_invitations_are_left_out(intake: Intake, cache: MeetingCache) -> None:
+    intake.configure({"default": profile(enable_private_meetings=False, enable_non_video_meetings=False)})
+    await intake.deliver("files", EMAIL, [
+        invitation("cancelled", is_cancelled=True), invitation("private", is_private=True),
+        invitation("no video", body_text="See you there"), invitation("shown")])
+    assert [m.uid for m in cache.agenda(ROOM).meetings] == ["shown"]
+
+
+async def test_a_failed_calendar_is_stale_and_heard_of(intake: Intake, cache: MeetingCache) -> None:
+    await intake.deliver("files", EMAIL, [invitation()])
+    intake.failed("files", EMAIL, "gone")
+    assert cache.agenda(ROOM).freshness is Freshness.STALE
+    assert intake.has_heard_of(ROOM)
+
+
+async def test_a_room_that_left_the_configuration_while_it_was_read_is_left_alone(cache: MeetingCache) -> None:
+    waiting: list[tuple[Deferred[Any], Any]] = []
+
+    def later(job: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        waiting.append((Deferred(), job(*arguments)))
+        return waiting[-1][0]
+
+    intake = Intake(cache, now=lambda: NOW, in_thread=later)
+    intake.configure({"default": profile()})
+    delivery = Deferred.fromCoroutine(intake.deliver("files", EMAIL, [invitation()]))
+    cache.configure({})
+    fired, result = waiting[0]
+    fired.callback(result)
+    await delivery
+    assert cache.rooms() == ()
+
+
+def warnings(events: list[dict[str, Any]]) -> list[str]:
+    return [e["log_format"] for e in events if e.get("log_namespace", "").startswith("otjd.gather")]
+
+
+async def test_a_meeting_without_body_and_alias_is_logged_once(
+        intake: Intake, logged_events: list[dict[str, Any]]) -> None:
+    empty = invitation(body_text=" ")
+    intake.configure({"default": profile()})
+    for _ in range(3):
+        await intake.deliver("files", EMAIL, [empty, invitation("with body", body_text="no address")])
+    assert warnings(logged_events) == [NO_BODY]
+    assert [e["room"] for e in logged_events if e["log_format"] == NO_BODY] == [EMAIL]
+
+
+async def test_a_private_meeting_whose_alias_nobody_asked_for_is_not_logged(
+        intake: Intake, cache: MeetingCache, logged_events: list[dict[str, Any]]) -> None:
+    intake.configure({"default": profile(process_alias_private_meetings=False)})
+    await intake.deliver("files", EMAIL, [invitation(body_text="", is_private=True)])
+    assert len(cache.agenda(ROOM).meetings) == 1
+    assert warnings(logged_events) == []
+
+
+async def test_a_rule_that_fails_is_logged_with_room_and_reason(
+        intake: Intake, cache: MeetingCache, logged_events: list[dict[str, Any]]) -> None:
+    broken = Rule(name="broken", priority=1, meeting_type="custom", custom_template="{{ 1 / 0 }}")
+    intake.configure({"default": ProfileRules("files", Policy(), Engine([broken], clock=time.monotonic))})
+    await intake.deliver("files", EMAIL, [invitation()])
+    (event,) = [e for e in logged_events if e.get("rule") == "broken"]
+    assert event["room"] == EMAIL
+    assert "ZeroDivisionError" in event["reason"]
+    assert len(cache.agenda(ROOM).meetings) == 1
