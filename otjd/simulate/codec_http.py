@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
 
 XML = b"text/xml; charset=utf-8"
 TEXT = b"text/plain; charset=UTF-8"
@@ -154,6 +155,7 @@ def reset(request: Any) -> None:
         channel.abortConnection()
 
 
+@implementer(IProtocolNegotiationFactory)
 class Connections(WrappingFactory):
     """Keeps count of open connections so that they can be closed."""
 
@@ -162,6 +164,10 @@ class Connections(WrappingFactory):
     def __init__(self, wrapped: Site) -> None:
         super().__init__(wrapped)  # type: ignore[no-untyped-call]
         self._emptied: Deferred[None] | None = None
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 alone, as TLS negotiates it."""
+        return [b"http/1.1"]
 
     def unregisterProtocol(self, p: ProtocolWrapper) -> None:
         """Note that a connection has closed."""

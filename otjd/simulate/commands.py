@@ -41,8 +41,8 @@ Row = tuple[datetime, datetime, str, str, str, bool]
 
 def _table(title: str, rows: Iterable[Row]) -> Table:
     table = Table(title=Text(title) if title else None, title_justify="left", expand=False)
-    for heading in ("Time", "Subject", "Organizer", "Join"):
-        table.add_column(heading, overflow="fold")
+    for heading, is_whole in (("Time", True), ("Subject", False), ("Organizer", False), ("Join", True)):
+        table.add_column(heading, no_wrap=is_whole, overflow="fold")
     for start, end, subject, organizer, number, joinable in rows:
         join = Text(f"{JOIN_MARK} {number}", "bold green") if joinable else Text(f"  {number}" if number else "")
         table.add_row(_span(start, end), Text(subject), Text(organizer), join)
