@@ -39,7 +39,8 @@ def _check(options: argparse.Namespace) -> int:
     lines, code = report(loaded)
     if loaded.config is not None:
         broken = rule_problems(loaded.config)
-        lines = [*broken, *(f"warning: {notice}" for notice in notices(loaded.config)), *lines]
+        more = [f"problem: {problem}" for problem in broken] or [f"warning: {n}" for n in notices(loaded.config)]
+        lines = [*more, *(lines[:-1] if broken else lines)]
         code = 1 if broken else code
     _write("\n".join(lines))
     return code

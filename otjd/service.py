@@ -22,6 +22,7 @@ from otjd.listeners import CannotOpenError
 from otjd.node import Node
 from otjd.operate.logs import LogOutput
 from otjd.seam import deferred
+from otjd.wiring import rule_problems
 
 
 class Options(usage.Options):
@@ -125,6 +126,9 @@ def makeService(options: Options) -> OtjdService:
         lines, code = report(loaded)
         sys.stderr.write("\n".join(lines) + "\n")
         raise SystemExit(code)
+    if problems := rule_problems(loaded.config):
+        sys.stderr.write("".join(f"problem: {problem}\n" for problem in problems))
+        raise SystemExit(1)
     service = OtjdService(path, loaded.config, log_output(loaded.config, options.parent), options.parent)
     service.node.warn(loaded.warnings)
     return service

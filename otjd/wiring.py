@@ -141,7 +141,10 @@ def rule_problems(config: Config) -> list[str]:
 
 
 def notices(config: Config) -> list[str]:
-    """What the configuration asks for that this version does not do, a line each."""
+    """What the configuration asks for that this version does not do, a line each.
+
+    :raises RuleError: a rule does not compile; `rule_problems` names all of them.
+    """
     found = []
     for profile in config.profiles:
         engine = Engine(rules_of(config, profile.name), clock=time.thread_time)

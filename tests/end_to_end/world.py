@@ -194,3 +194,6 @@ class World:
         self.process = None
         return code
 
+    def ended_well(self) -> bool:
+        """End by SIGTERM; `twistd` then passes the signal on to itself, as Unix processes should."""
+        return self.end() in (0, -signal.SIGTERM)
