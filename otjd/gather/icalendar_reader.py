@@ -22,7 +22,7 @@ OCCURRENCE_LIMIT = 2_000
 """Invitations of a room in one window: far more than an endpoint shows."""
 
 SERIES_LIMIT_S = 1.5
-"""Seconds of processor time for one series; one that took longer is left out from then on."""
+"""Seconds of processor time for one series; one that takes longer is left out, and not tried again."""
 
 EXPANSION_LIMIT_S = 10.0
 """Seconds of processor time for all series of a calendar."""
@@ -113,9 +113,10 @@ class Calendar:
             except Exception as error:  # the library raises what it meets: a series must not cost the others
                 self._refused[uid] = (number, f"the series cannot be expanded: {error or type(error).__name__}")
             else:
-                found.extend(expanded)
                 if self._cpu_time() - before > SERIES_LIMIT_S:
-                    self._refused[uid] = (number, f"the series took more than {SERIES_LIMIT_S:g} s to expand")
+                    self._refused[uid] = (number, f"the series takes more than {SERIES_LIMIT_S:g} s to expand")
+                else:
+                    found.extend(expanded)
         found.sort(key=lambda i: (i.start_time, i.end_time, i.uid, i.occurrence))
         self._surplus = max(0, len(found) - OCCURRENCE_LIMIT)
         return found[:OCCURRENCE_LIMIT]

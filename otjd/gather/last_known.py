@@ -136,6 +136,7 @@ class LastKnown:
         """Take every other room off the disk: it is no longer configured."""
         for gone in {*self._loaded, *self._written, *self._pending} - set(rooms):
             self._pending[gone] = None
+            self._written.pop(gone, None)
         if self._pending and not self._is_closed:
             self._write_soon()
 
