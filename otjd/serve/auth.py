@@ -77,16 +77,17 @@ class Authenticator:
                     digest_sha256: bool = False) -> None:
         """Let these accounts and schemes take over; nonces and connections that are still right stay so.
 
-        :raises ValueError: a scheme is unknown.
+        :raises ValueError: a scheme is unknown; then nothing changes.
         """
-        self._accounts = Accounts(accounts)
+        found = Accounts(accounts)
         known: dict[str, Scheme] = {s.name: s for s in (self._digest, self._ntlm, self._basic)}
-        self._fips = fips
-        self._node_schemes = tuple(schemes)
-        offered = tuple(dict.fromkeys((*schemes, *(s for a in self._accounts for s in a.schemes))))
+        offered = tuple(dict.fromkeys((*schemes, *(s for a in found for s in a.schemes))))
         unknown = [s for s in offered if s not in known]
         if unknown:
             raise ValueError(f"unknown authentication scheme {unknown[0]!r}; expected one of {', '.join(SCHEMES)}")
+        self._accounts = found
+        self._node_schemes = tuple(schemes)
+        self._fips = fips
         if not fips and md5_is_refused() and set(offered) & set(_NEED_MD5):
             self._log.warn("This system refuses MD5, so neither Digest nor NTLM is offered to Poly endpoints; set "
                            "[node] fips = true, or leave the FIPS mode of the system")

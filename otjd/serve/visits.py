@@ -67,7 +67,10 @@ class VisitLog:
     """Writes the lines: warnings at most for what a client does wrong, debugging for the first legs of a login."""
 
     _log = Logger()
-    _wire = Logger(namespace="otjd.wire")
+
+    def __init__(self) -> None:
+        # as an attribute of the class it would get the namespace of the class
+        self._wire = Logger(namespace="otjd.wire")
 
     def answered(self, visit: Visit, call: Call, reply: Reply) -> None:
         """A service answered."""

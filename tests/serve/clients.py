@@ -21,8 +21,8 @@ def parameters(challenge: str) -> dict[str, str]:
             for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))', challenge)}
 
 
-def digest(challenge: str, username: str, password: str, /, *, uri: str = "/EWS/Exchange.asmx", method: str = "POST",
-           count: int = 1, **changes: str) -> str:
+def digest(challenge: str, username: str, password: str, /, *, uri: str = "/EWS/Exchange.asmx",
+           method: str = "POST", count: int = 1, **changes: str) -> str:
     """The header that answers a Digest challenge; `changes` replace parameters after the response was computed."""
     asked = parameters(challenge)
 
