@@ -21,7 +21,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
@@ -58,9 +58,15 @@ def codec_agent(reactor: Any, host: str, *, verify: bool, trust_root: Any = None
     `trust_root` (IOpenSSLTrustRoot) takes the place of this machine's trust roots.
     """
     policy = _Policy(host, verify=verify, trust_root=trust_root)
+    pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]
+    pool._factory = _QuietFactory
     agent: IAgent = Agent(  # type: ignore[no-untyped-call]
-        reactor, contextFactory=policy, connectTimeout=CONNECT_TIMEOUT_S)
+        reactor, contextFactory=policy, connectTimeout=CONNECT_TIMEOUT_S, pool=pool)
     return agent
+
+
+class _QuietFactory(_HTTP11ClientFactory):
+    noisy = False  # its start and end are no news for the operator
 
 
 async def exchange(agent: IAgent, method: bytes, url: bytes, *, headers: dict[str, str], body: bytes | None,
