@@ -152,7 +152,7 @@ def reset(request: Any) -> None:
     """Reset the connection."""
     channel = request.channel  # None once the caller has gone
     if channel is not None:
-        channel.abortConnection()
+        channel.transport.abortConnection()
 
 
 @implementer(IProtocolNegotiationFactory)
