@@ -81,7 +81,7 @@ class FakeTransport(StringTransport):
 
     def loseConnection(self) -> None:
         if not self.disconnecting:
-            super().loseConnection()
+            super().loseConnection()  # type: ignore[no-untyped-call]
             self.protocol.connectionLost(closed())
 
     def abortConnection(self) -> None:
