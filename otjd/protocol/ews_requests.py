@@ -147,8 +147,8 @@ def read_header(envelope: Envelope) -> Header:
     impersonation = markup.child(header, "ExchangeImpersonation")
     impersonated = None
     if impersonation is not None:
-        sid = next(iter(markup.child(impersonation, "ConnectingSID") or ()), None)
-        impersonated = markup.content(sid)
+        connecting = markup.child(impersonation, "ConnectingSID")
+        impersonated = "" if connecting is None else markup.content(next(iter(connecting), None))
     return Header(version.get("Version", "").strip() if version is not None else "", zone or UTC, impersonated)
 
 

@@ -16,7 +16,6 @@ _LATEST_VERSION = "V2017_07_11"
 _EXCHANGE_2013_SP1_BUILD = 847
 
 MESSAGE_TEXTS = {
-    "ErrorAccessDenied": "Access is denied. Check credentials and try again.",
     "ErrorCalendarCannotUseIdForOccurrenceId": "The Id is not that of a recurring master.",
     "ErrorCalendarCannotUseIdForRecurringMasterId": "The Id is not that of an occurrence of a recurring master.",
     "ErrorCalendarEndDateIsEarlierThanStartDate": "EndDate is earlier than StartDate",

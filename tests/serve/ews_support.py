@@ -14,6 +14,7 @@ from lxml import etree
 
 from otjd.meetings.cache import MeetingCache
 from otjd.meetings.model import Meeting, Organizer, Room, meeting_id
+from otjd.protocol import ews_ids
 from otjd.serve.calls import Account, Call, Reply
 from otjd.serve.ews import EwsService, EwsSettings
 from otjd.serve.join_details import JoinDetails
@@ -28,6 +29,7 @@ NAMESPACES = {
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 ROOM = Room("boardroom@example.com", "default")
 OTHER_ROOM = Room("lounge@example.com", "default")
+UNKNOWN_ID = ews_ids.item_id("0" * 32)
 ACCOUNT = Account("Boardroom-1", "secret", "Boardroom Group 500", ROOM)
 
 
@@ -82,7 +84,8 @@ class Exchange:
         self.cache.replace(room, meetings, self.now)
 
     def post(self, body: str | bytes, *, account: Account = ACCOUNT, content_type: str = "text/xml; charset=utf-8",
-             method: str = "POST", path: str = "/EWS/Exchange.asmx", headers: dict[str, str] | None = None) -> Reply:
+             method: str = "POST", path: str = "/EWS/Exchange.asmx",
+             headers: dict[str, str] | None = None) -> Reply:
         octets = body.encode() if isinstance(body, str) else body
         reply = self.service(Call(account, "digest", method, path, "https://otj.example.com", content_type, octets,
                                   headers=headers or {}))
@@ -102,6 +105,15 @@ class Exchange:
         reply = self.post(envelope(operation, **more))
         assert reply.status == 500
         return reply.error
+
+
+def busy_room() -> Exchange:
+    """A room with three meetings, and another with one."""
+    exchange = Exchange()
+    exchange.show(meeting("now", NOW - timedelta(minutes=10)), meeting("later", NOW + timedelta(hours=2)),
+                  meeting("tomorrow", NOW + timedelta(days=1)))
+    exchange.show(meeting("theirs", room=OTHER_ROOM), room=OTHER_ROOM)
+    return exchange
 
 
 def envelope(operation: str, *, header: str = "", version: str = "Exchange2013", soap: str = SOAP_11) -> str:
@@ -136,17 +148,23 @@ def check(reply: Reply) -> None:
         assert not known_codes() or code.text in known_codes()
 
 
-def calendar_view(start: datetime = NOW - timedelta(hours=2), end: datetime = NOW + timedelta(days=7), *,
-                  folder: str = '<t:DistinguishedFolderId Id="calendar"/>', more: str = "", shape: str = "") -> str:
-    return (f'<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape>{shape}</m:ItemShape>'
-            f'<m:CalendarView {more} StartDate="{start:%Y-%m-%dT%H:%M:%SZ}" EndDate="{end:%Y-%m-%dT%H:%M:%SZ}"/>'
+TWO_HOURS_AGO, IN_A_WEEK = NOW - timedelta(hours=2), NOW + timedelta(days=7)
+
+
+def calendar_view(start: datetime = TWO_HOURS_AGO, end: datetime = IN_A_WEEK, *,
+                  folder: str = '<t:DistinguishedFolderId Id="calendar"/>', more: str = "",
+                  shape: str = "") -> str:
+    span = f'StartDate="{start:%Y-%m-%dT%H:%M:%SZ}" EndDate="{end:%Y-%m-%dT%H:%M:%SZ}"'
+    return ('<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape>'
+            f"{shape}</m:ItemShape><m:CalendarView {more} {span}/>"
             f"<m:ParentFolderIds>{folder}</m:ParentFolderIds></m:FindItem>")
 
 
 def page_view(view: str = "", *, restriction: str = "", order: str = "", folder: str = "calendar") -> str:
-    return (f'<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape>{view}'
-            f"{restriction}{order}<m:ParentFolderIds><t:DistinguishedFolderId Id=\"{folder}\"/></m:ParentFolderIds>"
-            "</m:FindItem>")
+    shape = "<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape>"
+    return (f'<m:FindItem Traversal="Shallow">{shape}{view}'
+            f'{restriction}{order}<m:ParentFolderIds><t:DistinguishedFolderId Id="{folder}"/>'
+            "</m:ParentFolderIds></m:FindItem>")
 
 
 def get_item(*ids: str, shape: str = "") -> str:
@@ -159,6 +177,16 @@ def get_folder(*folders: str) -> str:
     refs = "".join(f if f.startswith("<") else f'<t:DistinguishedFolderId Id="{f}"/>' for f in folders)
     return ("<m:GetFolder><m:FolderShape><t:BaseShape>Default</t:BaseShape></m:FolderShape>"
             f"<m:FolderIds>{refs}</m:FolderIds></m:GetFolder>")
+
+
+def page(**attributes: Any) -> str:
+    inside = " ".join(f'{name}="{value}"' for name, value in attributes.items())
+    return f"<m:IndexedPageItemView {inside}/>"
+
+
+def convert(source: str, text: str, destination: str) -> str:
+    return (f'<m:ConvertId DestinationFormat="{destination}"><m:SourceIds><t:AlternateId Format="{source}" '
+            f'Id="{text}" Mailbox="blah@blah.com"/></m:SourceIds></m:ConvertId>')
 
 
 def texts(element: etree._Element, path: str) -> list[str]:

@@ -40,10 +40,11 @@ def asked(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
 
         def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
             headers = {str(k).lower(): str(v) for k, v in request.headers.items()}
-            body = request.body or b""
+            body: Any = request.body or b""
             reply = exchange.service(Call(
                 ACCOUNT, "basic", str(request.method), "/EWS/Exchange.asmx", "https://otj.example.com",
-                headers.get("content-type", ""), body.encode() if isinstance(body, str) else body, headers=headers))
+                headers.get("content-type", ""), body.encode() if isinstance(body, str) else body,
+                headers=headers))
             check(reply)
             operations.append(f"{reply.operation} {reply.error}".strip())
             response = requests.Response()

@@ -1,0 +1,269 @@
+"""What an endpoint is told of a meeting."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from otjd.meetings.model import CalendarItemType, DialProtocol, FreeBusyStatus, Meeting, Organizer
+from otjd.protocol.poly_token import decode_token
+from tests.serve.ews_support import (
+    NOW,
+    ROOM,
+    Exchange,
+    calendar_view,
+    get_item,
+    meeting,
+    pairs,
+    schema,
+    texts,
+)
+
+# poly.md 6.1: what the strictest known reader needs of each item, and what else it should find
+NEEDED = (
+    "ItemClass", "Subject", "Sensitivity", "UID", "Start", "End", "IsAllDayEvent", "LegacyFreeBusyStatus",
+    "Location", "IsMeeting", "IsCancelled", "IsRecurring", "CalendarItemType", "MyResponseType", "Organizer",
+    "Duration", "RequiredAttendees", "TimeZone", "AppointmentState", "ReminderMinutesBeforeStart", "HasAttachments",
+    "DateTimeCreated", "LastModifiedTime")
+
+
+def read(shown: Meeting, *, shape: str = "", **more: Any) -> etree._Element:
+    """The one item that GetItem answers."""
+    exchange = Exchange(**more)
+    exchange.show(shown)
+    ((item_id, _),) = pairs(exchange.ask(calendar_view()))
+    return exchange.ask(get_item(item_id, shape=shape))[0][-1][0]
+
+
+def told(shown: Meeting, name: str) -> str:
+    (text,) = texts(read(shown), f"t:{name}")
+    return text
+
+
+def body(item: etree._Element) -> str:
+    return texts(item, "t:Body")[0]
+
+
+TEXT = "<t:BodyType>Text</t:BodyType>"
+
+
+def test_the_schema_is_beside_the_checkout() -> None:
+    if schema() is None:
+        pytest.skip("the EWS schema is not beside the checkout (../shared/ews-schema): answers were not validated")
+    assert schema() is not None
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_every_property_that_readers_need_is_in_lists_and_in_items(name: str) -> None:
+    exchange = Exchange()
+    exchange.show(meeting("a"))
+    listed = exchange.ask(calendar_view())
+    (item_id,) = texts(listed, ".//t:ItemId/@Id")
+    assert len(texts(listed, f".//t:CalendarItem/t:{name}")) == 1
+    assert len(texts(exchange.ask(get_item(item_id)), f".//t:CalendarItem/t:{name}")) == 1
+
+
+def test_a_meeting_is_told_as_it_is() -> None:
+    item = read(meeting("a", NOW + timedelta(hours=1), 90, subject="Weekly & more <ö>", alias="room@example.com",
+                        free_busy=FreeBusyStatus.TENTATIVE, created_time=NOW - timedelta(days=2),
+                        last_modified_time=NOW - timedelta(days=1, microseconds=-1)))
+    expected = {
+        "Subject": "Weekly & more <ö>", "Start": "2026-03-02T09:00:00Z", "End": "2026-03-02T10:30:00Z",
+        "Location": "sip:room@example.com", "LegacyFreeBusyStatus": "Tentative", "Duration": "PT1H30M",
+        "DateTimeCreated": "2026-02-28T08:00:00Z", "LastModifiedTime": "2026-03-01T08:00:00Z",
+        "Sensitivity": "Normal", "ItemClass": "IPM.Appointment", "CalendarItemType": "Single",
+        "IsRecurring": "false", "IsCancelled": "false", "MyResponseType": "Accept"}
+    assert {name: texts(item, f"t:{name}")[0] for name in expected} == expected
+    assert texts(item, "t:Organizer/t:Mailbox/*") == ["Ada Berg", "ada@example.com", "SMTP"]
+    attendees = texts(item, "t:RequiredAttendees/t:Attendee/t:Mailbox/t:EmailAddress")
+    assert attendees == ["ada@example.com", ROOM.email]
+    assert "t:RecurrenceId" not in etree.tostring(item).decode()
+
+
+def test_private_and_all_day_meetings_say_so() -> None:
+    assert told(meeting("a", is_private=True), "Sensitivity") == "Private"
+    all_day = meeting("a", NOW.replace(hour=0), 24 * 60, is_all_day=True)
+    assert told(all_day, "IsAllDayEvent") == "true"
+    assert told(all_day, "Duration") == "P1D"
+
+
+@pytest.mark.parametrize("kind", [CalendarItemType.OCCURRENCE, CalendarItemType.EXCEPTION])
+def test_an_occurrence_names_its_original_start(kind: CalendarItemType) -> None:
+    item = read(meeting("series", occurrence="20260302T070000Z", item_type=kind))
+    assert texts(item, "t:ItemClass|t:CalendarItemType|t:IsRecurring") == [
+        "IPM.Appointment.Occurrence", "true", str(kind)]
+    assert texts(item, "t:RecurrenceId|t:OriginalStart") == ["2026-03-02T07:00:00Z"] * 2
+    master = told(meeting("series"), "UID")
+    uid = texts(item, "t:UID")[0]
+    assert uid[32:40] == "07EA0302"
+    assert uid[:32] + "0" * 8 + uid[40:] == master
+
+
+@pytest.mark.parametrize(("organizer", "name", "mailbox"), [
+    (Organizer("Ada", "ada@example.com"), "Ada", ["Ada", "ada@example.com", "SMTP"]),
+    (Organizer("Ada", ""), "Ada", ["Ada"]),
+    (Organizer("", "ada@example.com"), "ada@example.com", ["ada@example.com", "ada@example.com", "SMTP"]),
+    (Organizer(" ", "\x01"), ROOM.email, [ROOM.email, ROOM.email, "SMTP"]),
+    (Organizer(), ROOM.email, [ROOM.email, ROOM.email, "SMTP"]),
+])
+@pytest.mark.parametrize("subject", ["", " \x02"])
+def test_an_empty_subject_becomes_the_organizers_name(organizer: Organizer, name: str, mailbox: list[str],
+                                                      subject: str) -> None:
+    if organizer.email == "\x01":
+        mailbox = [ROOM.email]  # an address that cannot be written is none
+    item = read(meeting("a", subject=subject, organizer=organizer))
+    assert texts(item, "t:Subject") == [name]
+    assert texts(item, "t:Organizer/t:Mailbox/*") == mailbox
+
+
+def test_a_meeting_that_ends_when_it_starts_is_shown_for_a_minute() -> None:
+    item = read(meeting("a", NOW, 0))
+    assert texts(item, "t:Start|t:End|t:Duration") == ["2026-03-02T08:00:00Z", "2026-03-02T08:01:00Z", "PT1M"]
+
+
+@pytest.mark.parametrize(("alias", "protocol", "uri", "line"), [
+    ("room@example.com", DialProtocol.SIP, "sip:room@example.com", "SIP: room@example.com"),
+    ("10.0.0.1##42", DialProtocol.H323, "h323:10.0.0.1##42", "H.323: 10.0.0.1##42"),
+    ("SIPS:room@example.com", DialProtocol.SIP, "SIPS:room@example.com", "SIP: room@example.com"),
+    ("h323:10.0.0.1", DialProtocol.SIP, "h323:10.0.0.1", "H.323: 10.0.0.1"),
+])
+def test_location_and_body_carry_what_to_dial(alias: str, protocol: DialProtocol, uri: str, line: str) -> None:
+    item = read(meeting("a", alias=alias, dial_protocol=protocol), shape=TEXT)
+    assert texts(item, "t:Location") == [uri]
+    lines = body(item).split("\r\n")
+    assert lines[:4] == [f"Join by video: {uri}", line, "", "--=BEGIN POLYCOM VMR ENCODED TOKEN=--"]
+    assert len(lines) == 6
+    token = decode_token(body(item))
+    assert token is not None
+    assert token["POLYCOM-VMRNUMBER"] == uri.partition(":")[2]
+
+
+@pytest.mark.parametrize("body_type", ["", TEXT, "<t:BodyType>HTML</t:BodyType>"])
+def test_nothing_to_dial_is_an_empty_body_and_an_empty_location(body_type: str) -> None:
+    item = read(meeting("a"), shape=body_type)
+    assert texts(item, "t:Location") == [""]
+    assert texts(item, "t:Body") == [""]
+    assert texts(item, "t:Body/@BodyType") == ["Text" if "Text" in body_type else "HTML"]
+
+
+def test_the_html_body_holds_the_same_lines() -> None:
+    item = read(meeting("a", alias="a&b@example.com"))
+    assert body(item).startswith("<html><body>Join by video: sip:a&amp;b@example.com<br>\r\nSIP: a&amp;b@")
+    assert body(item).endswith("--=END POLYCOM VMR ENCODED TOKEN=--</body></html>")
+    token = decode_token(body(item))
+    assert token is not None
+    assert token["POLYCOM-VMRNUMBER"] == "a&b@example.com"
+
+
+def test_further_bodies_are_given_when_asked_for() -> None:
+    fields = "".join(f'<t:FieldURI FieldURI="item:{n}"/>' for n in ("TextBody", "UniqueBody", "NormalizedBody"))
+    asked = (f"{TEXT}<t:NormalizedBodyType>Text</t:NormalizedBodyType><t:AdditionalProperties>{fields}"
+             "</t:AdditionalProperties>")
+    item = read(meeting("a", alias="room@example.com"), shape=asked)
+    found = {name: (texts(item, f"t:{name}/@BodyType"), texts(item, f"t:{name}")[0].startswith("<html>"))
+             for name in ("Body", "UniqueBody", "NormalizedBody", "TextBody")}
+    assert found == {"Body": (["Text"], False), "UniqueBody": (["HTML"], True),
+                     "NormalizedBody": (["Text"], False), "TextBody": (["Text"], False)}
+
+
+def extended(**attributes: str) -> str:
+    inside = " ".join(f'{name}="{value}"' for name, value in attributes.items())
+    return f"<t:ExtendedFieldURI {inside}/>"
+
+
+def public(name: str, kind: str = "String") -> str:
+    return extended(DistinguishedPropertySetId="PublicStrings", PropertyName=name, PropertyType=kind)
+
+
+def asked_properties(*fields: str) -> str:
+    return f"<t:AdditionalProperties>{''.join(fields)}</t:AdditionalProperties>"
+
+
+MEETING_SET = "6ED8DA90-450B-101B-98DA-00AA003F1305"
+SERIES = meeting("series", occurrence="20260302T070000Z", item_type=CalendarItemType.OCCURRENCE,
+                 alias="room@example.com")
+
+
+@pytest.mark.parametrize("in_list", [True, False])
+def test_asked_mapi_properties_are_told_as_far_as_they_exist(in_list: bool) -> None:
+    shape = asked_properties(
+        extended(DistinguishedPropertySetId="Meeting", PropertyId="3", PropertyType="Binary"),
+        extended(PropertySetId=MEETING_SET, PropertyId="35", PropertyType="Binary"),
+        public("POLYCOM-VMRNUMBER"), public("POLYCOM-VMRNUMBER", "Integer"), public("UCMeetingSettings"),
+        extended(DistinguishedPropertySetId="Meeting", PropertyId="3", PropertyType="String"),
+        extended(DistinguishedPropertySetId="Meeting", PropertyId="4", PropertyType="Binary"),
+        extended(PropertyTag="0x0E23", PropertyType="Integer"))
+    exchange = Exchange()
+    exchange.show(SERIES)
+    messages = exchange.ask(calendar_view(shape=shape))
+    if not in_list:
+        messages = exchange.ask(get_item(*texts(messages, ".//t:ItemId/@Id"), shape=shape))
+    uid = bytes.fromhex(texts(messages, ".//t:UID")[0])
+    clean = uid[:16] + bytes(4) + uid[20:]
+    assert texts(messages, ".//t:ExtendedProperty/t:Value") == [
+        base64.b64encode(uid).decode(), base64.b64encode(clean).decode(), "room@example.com"]
+    assert texts(messages, ".//t:ExtendedFieldURI/@PropertyId") == ["3", "35"]
+    assert texts(messages, ".//t:ExtendedFieldURI/@PropertySetId") == [MEETING_SET]
+
+
+def test_a_meeting_without_alias_has_no_polycom_properties() -> None:
+    shape = asked_properties(public("POLYCOM-VMRNUMBER"))
+    assert not texts(read(meeting("a"), shape=shape), "t:ExtendedProperty")
+
+
+def test_ids_and_change_keys_survive_a_restart() -> None:
+    exchange = Exchange()
+    exchange.show(meeting("a"), meeting("b", alias="room@example.com"))
+    before = pairs(exchange.ask(calendar_view()))
+    again = Exchange()
+    again.show(meeting("a", last_modified_time=NOW), meeting("b", alias="room@example.com", created_time=NOW))
+    assert pairs(again.ask(calendar_view())) == before
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"subject": "Other"}, {"organizer": Organizer("Bob")}, {"alias": "other@example.com"}, {"is_private": True},
+    {"start_time": NOW + timedelta(minutes=1)}, {"end_time": NOW + timedelta(hours=2)}, {"is_all_day": True},
+    {"free_busy": FreeBusyStatus.FREE}, {"dial_protocol": DialProtocol.H323},
+    {"item_type": CalendarItemType.EXCEPTION}]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+def test_a_visible_change_changes_the_change_key_and_not_the_id(change: dict[str, Any]) -> None:
+    exchange = Exchange()
+    first = meeting("a", alias="room@example.com")
+    exchange.show(first)
+    ((item_id, key),) = pairs(exchange.ask(calendar_view()))
+    exchange.show(replace(first, last_modified_time=NOW))
+    assert pairs(exchange.ask(calendar_view())) == [(item_id, key)]
+    exchange.show(replace(first, **change))
+    ((new_id, new_key),) = pairs(exchange.ask(calendar_view()))
+    assert new_id == item_id
+    assert new_key != key
+    assert pairs(exchange.ask(get_item(item_id))) == [(new_id, new_key)]
+
+
+def test_another_template_changes_the_change_key() -> None:
+    exchange = Exchange()
+    exchange.show(meeting("a", alias="room@example.com"))
+    ((item_id, key),) = pairs(exchange.ask(calendar_view()))
+    exchange.template = "Dial {{ uri }}"
+    exchange.restart()
+    ((new_id, new_key),) = pairs(exchange.ask(calendar_view()))
+    assert new_id == item_id
+    assert new_key != key
+    assert body(exchange.ask(get_item(item_id, shape=TEXT))[0][-1][0]) == "Dial sip:room@example.com"
+
+
+@pytest.mark.parametrize("kept", [1, 2, 20_000])
+def test_what_is_kept_never_hides_a_change(kept: int) -> None:
+    exchange = Exchange(settings={"items_kept": kept})
+    for subject in ("One", "Two", "Three"):
+        exchange.show(*(meeting(uid, subject=f"{subject} {uid}") for uid in "abc"))
+        for _ in range(2):
+            found = texts(exchange.ask(calendar_view()), ".//t:Subject")
+            assert sorted(found) == [f"{subject} {u}" for u in "abc"]
