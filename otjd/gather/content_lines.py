@@ -141,8 +141,9 @@ class _Reader:
         """The file ended after line `last`."""
         if self._open:
             inner = self._open[-1]
+            further = "" if inner is self._open[0] else ", and END:VCALENDAR"
             raise self._error(last, f"the file ends here; expected END:{inner.name} for the BEGIN in line "
-                              f"{inner.number}, and END:VCALENDAR", is_truncated=True)
+                              f"{inner.number}{further}", is_truncated=True)
         if not self.calendars:
             raise self._error(1, "the file is empty; expected BEGIN:VCALENDAR", is_truncated=True)
 

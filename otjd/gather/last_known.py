@@ -125,20 +125,16 @@ class LastKnown:
         """Write an agenda soon, unless it is there already. One that was never read is left alone."""
         if agenda.read_at is None or self._is_closed:
             return
-        revision, read_at = self._written.get(agenda.room, ("", agenda.read_at))
-        is_there = revision == agenda.revision and timedelta() <= agenda.read_at - read_at < REFRESHED_EVERY
-        if is_there and agenda.room not in self._pending:
+        revision, read_at = self._written.get(agenda.room, (None, agenda.read_at))
+        if revision == agenda.revision and timedelta() <= agenda.read_at - read_at < REFRESHED_EVERY:
             return
-        self._pending[agenda.room] = agenda
-        self._write_soon()
+        self._put(agenda.room, agenda)
 
     def forget_all_but(self, rooms: Iterable[Room]) -> None:
         """Take every other room off the disk: it is no longer configured."""
-        for gone in {*self._loaded, *self._written, *self._pending} - set(rooms):
-            self._pending[gone] = None
-            self._written.pop(gone, None)
-        if self._pending and not self._is_closed:
-            self._write_soon()
+        if not self._is_closed:
+            for gone in {*self._loaded, *self._written, *self._pending} - set(rooms):
+                self._put(gone, None)
 
     async def close(self) -> None:
         """Write what is still to be written and close the database."""
@@ -153,7 +149,10 @@ class LastKnown:
         """Run a job in a thread, after those before it."""
         return self._turn.run(self._in_thread, job, *arguments)
 
-    def _write_soon(self) -> None:
+    def _put(self, room: Room, agenda: Agenda | None) -> None:
+        """Write an agenda, or take a room off the disk, with the next batch."""
+        self._pending[room] = agenda
+        self._written.pop(room, None)  # what is on disk is no longer what should be
         if self._writing is None:
             self._writing = Deferred()
             deferred(self._write_all())
@@ -182,9 +181,8 @@ class LastKnown:
             self._written.clear()  # the rooms of other batches are written when they come again
         for room, agenda in batch.items():
             if agenda is None or agenda.read_at is None:
-                self._written.pop(room, None)
                 self._loaded.discard(room)
-            else:
+            elif room not in self._pending:
                 self._written[room] = (agenda.revision, agenda.read_at)
 
     def _fail(self, error: Exception) -> None:
