@@ -132,6 +132,11 @@ class Codec:
         """The bookings that show a Join button at this time; more than one where meetings overlap."""
         return tuple(b for b in self.bookings if b.joinable(now))
 
+    @property
+    def waiting(self) -> int:
+        """How many requests are held back: by the rate limit, or because the codec is slow."""
+        return sum(lane.waiting for lane in self._lanes.values()) + len(self._slow)
+
     def fail(self, kind: FaultKind, *, times: int | None = None, path: str | None = None) -> None:
         """Have a fault from now on: `times` times or until `heal`, with requests of `path` or with all."""
         self._faults.append(Fault(kind, times, path))

@@ -118,7 +118,7 @@ def sub_document(root: etree._Element, location: str) -> etree._Element | None:
 
     None where nothing is there. The path is compared name by name; it is no general XPath.
     """
-    names = location.strip("/").split("/")
+    names = location.removeprefix("/").split("/")
     if names[0] != root.tag or any(not name.isalnum() for name in names):
         return None
     pruned = etree.Element(root.tag, attrib=_attributes(root))
