@@ -20,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.obj = pytest_twisted.ensureDeferred(item.obj)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_collection() -> None:
+    """Leave what was imported and collected so far out of the collections that follow every test."""
+    gc.collect()
+    gc.freeze()
+
+
 @implementer(ILogObserver)
 class LoggedFailures:
     """What was logged as a failure, at error or at critical level during a test."""
