@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from otjd.meetings.model import CalendarItemType, Meeting
 from otjd.protocol import ews_ids
 from otjd.protocol.ews_shapes import BodyType, ExtendedField, ItemShape
-from otjd.protocol.markup import attribute, text
+from otjd.protocol.markup import attribute, text, visible
 from otjd.protocol.timezones import write_date_time
 
 REMINDER_MINUTES = 5
@@ -67,8 +67,7 @@ class ItemText:
 
 def organizer_name(meeting: Meeting, room_email: str) -> str:
     """Whose meeting it is: the organizer, or the mailbox itself where none is named. Never empty."""
-    names = (meeting.organizer.name, meeting.organizer.email)
-    return next((name for name in names if text(name).strip()), room_email)
+    return visible(meeting.organizer.name) or visible(meeting.organizer.email) or room_email
 
 
 def item_text(meeting: Meeting, shown: Shown) -> ItemText:
@@ -80,7 +79,7 @@ def item_text(meeting: Meeting, shown: Shown) -> ItemText:
     end = max(meeting.end_time, meeting.start_time + SHORTEST)
     original = _occurrence_start(meeting.occurrence)
     item_class = "IPM.Appointment.Occurrence" if in_series else "IPM.Appointment"
-    organizer = _mailbox(name, meeting.organizer.email or (shown.room_email if name is shown.room_email else ""))
+    organizer = _mailbox(name, shown.room_email if name == shown.room_email else visible(meeting.organizer.email))
     recurrence_id = f"<t:RecurrenceId>{write_date_time(original)}</t:RecurrenceId>" if original else ""
     original_start = f"<t:OriginalStart>{write_date_time(original)}</t:OriginalStart>" if original else ""
     return ItemText(
@@ -89,7 +88,7 @@ def item_text(meeting: Meeting, shown: Shown) -> ItemText:
             f'ChangeKey="{attribute(shown.change_key)}"/>'
             f'<t:ParentFolderId Id="{ews_ids.folder_ids(shown.room_email)["calendar"]}"/>'
             f"<t:ItemClass>{item_class}</t:ItemClass>"
-            f"<t:Subject>{text(meeting.subject).strip() or text(name)}</t:Subject>"
+            f"<t:Subject>{text(visible(meeting.subject) or name)}</t:Subject>"
             f"<t:Sensitivity>{'Private' if meeting.is_private else 'Normal'}</t:Sensitivity>"),
         before_extended=(
             f"<t:Importance>Normal</t:Importance><t:DateTimeCreated>{write_date_time(created)}</t:DateTimeCreated>"
@@ -168,9 +167,7 @@ def _body(name: str, body_type: BodyType, bodies: Bodies) -> str:
 
 
 def _mailbox(name: str, email: str) -> str:
-    address = text(email).strip()
-    if address:
-        address = f"<t:EmailAddress>{address}</t:EmailAddress><t:RoutingType>SMTP</t:RoutingType>"
+    address = f"<t:EmailAddress>{text(email)}</t:EmailAddress><t:RoutingType>SMTP</t:RoutingType>" if email else ""
     return f"<t:Mailbox><t:Name>{text(name)}</t:Name>{address}</t:Mailbox>"
 
 

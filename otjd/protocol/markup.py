@@ -106,6 +106,7 @@ def content(element: etree._Element | None) -> str:
     return (element.text or "").strip() if element is not None else ""
 
 
+_IMPOSSIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPECIAL_IN_ATTRIBUTE = re.compile("[&<>\"\r\n\t\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#xD;", "\n": "&#xA;", "\t": "&#x9;"}
@@ -113,6 +114,11 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#xD;"
 
 def _escaped(match: re.Match[str]) -> str:
     return _ESCAPES.get(match[0], "")
+
+
+def visible(value: str) -> str:
+    """`value` without what XML cannot hold and without blanks around it: empty where a reader would see nothing."""
+    return _IMPOSSIBLE.sub("", value).strip()
 
 
 def text(value: str) -> str:
