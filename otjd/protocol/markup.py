@@ -117,7 +117,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def visible(value: str) -> str:
-    """`value` without what XML cannot hold and without blanks around it: empty where a reader would see nothing."""
+    """`value` without what XML cannot hold and without blanks around it: empty where there is nothing to see."""
     return _IMPOSSIBLE.sub("", value).strip()
 
 
