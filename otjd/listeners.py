@@ -67,7 +67,7 @@ def places(config: Config) -> tuple[Place, ...]:
         for x in config.calendar_service.listeners)
     operator = config.operator
     return (*calendar, Place("operator", operator.address, operator.port, operator.certificate,
-                             operator.private_key))
+                             operator.private_key, operator.minimum_tls))
 
 
 class Listeners:
