@@ -235,7 +235,7 @@ match_string = "("
     assert broken.returncode == 1
     assert 'rule "x", match_string' in broken.stdout
     assert "Traceback" not in broken.stderr
-    refused = subprocess.run([str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "otjd", "--config",
+    refused = subprocess.run([Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "otjd", "--config",
                               world.config], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 1
     assert 'rule "x", match_string' in refused.stderr
