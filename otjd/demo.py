@@ -27,6 +27,7 @@ from twisted.logger import globalLogBeginner, globalLogPublisher
 
 from otjd.config.check import report
 from otjd.config.loader import load
+from otjd.listeners import CannotOpenError
 from otjd.node import Node
 from otjd.operate.logs import LogOutput
 from otjd.seam import deferred
@@ -177,6 +178,7 @@ class Demo:
         self._seats: list[Seat] = []
         self._stops: list[Callable[[], Any]] = []
         self._polys: list[tuple[str, str, str]] = []
+        self._codecs: list[tuple[int, str]] = []
 
     def now(self) -> datetime:
         """The aware UTC time."""
@@ -207,8 +209,11 @@ class Demo:
             node.listen()
             await node.start()
             self._start_polys(node, certificates)
-            self._introduce(node, calendars)
+            self._introduce(node, calendars, certificates)
             await self._show()
+        except CannotOpenError as error:
+            self._console.print(f"[red]{error}", soft_wrap=True)
+            raise SystemExit(1) from None
         finally:
             for stop in self._stops:
                 await stop()
@@ -228,6 +233,7 @@ class Demo:
                       clock=self._reactor)
         port = codec.listen(self._reactor, certificates.certificate, certificates.private_key)
         self._stops.append(codec.stop)
+        self._codecs.append((port, room))
         name = f"Cisco codec in {room}"
         self._seats.append(Seat(name, room, lambda now: codec_table(codec, now, title=name)))
         return CODEC_ENTRY.format(name=name, port=port, room=room)
@@ -248,12 +254,15 @@ class Demo:
             self._stops.append(poly.stop)
             self._seats.append(Seat(name, room, partial(_poly_seat, poly, name)))
 
-    def _introduce(self, node: Node, calendars: Path) -> None:
+    def _introduce(self, node: Node, calendars: Path, certificates: Certificates) -> None:
         say = partial(self._console.print, soft_wrap=True)
         say("[bold]otjd demo[/]: the real service, demo calendars, simulated endpoints")
         say(f"  calendar service  https://127.0.0.1:{node.calendar_port}/EWS/Exchange.asmx")
         for _, room, username in self._polys:
             say(f"    login           {username} / {self._password}  ({room})")
+        say(f"    certificate     curl --cacert {certificates.ca_certificate}")
+        for port, room in self._codecs:
+            say(f"  simulated codec   https://127.0.0.1:{port}  admin / {self._codec_password}  ({room})")
         say(f"  operator          http://127.0.0.1:{node.operator_port}/status.json")
         say(f"  calendars         {calendars}/<room email>.ics: edit one and watch")
         say("  Ctrl-C ends the demo" + ("" if self._options.directory else " and removes everything it made"))
