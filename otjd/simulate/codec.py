@@ -10,7 +10,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
+from OpenSSL import crypto
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.internet.ssl import PrivateCertificate
 from twisted.python.failure import Failure
@@ -166,9 +168,15 @@ class Codec:
 
     def listen(self, reactor: Any, certificate: Path, private_key: Path, *, address: str = "127.0.0.1",
                port: int = 0) -> int:
-        """Serve HTTPS with a PEM certificate and key; returns the port."""
+        """Serve HTTPS with a PEM certificate and key; returns the port.
+
+        :raises ValueError: the files are no certificate with its key.
+        """
         pem = b"\n".join(path.read_bytes() for path in (certificate, private_key))
-        options = PrivateCertificate.loadPEM(pem).options()  # type: ignore[no-untyped-call]
+        try:
+            options = PrivateCertificate.loadPEM(pem).options()  # type: ignore[no-untyped-call]
+        except (crypto.Error, VerifyError) as error:
+            raise ValueError(f"{certificate} and {private_key} are no certificate with its key: {error}") from None
         return self._listening(reactor.listenSSL(port, self._connected(self.site()), options, interface=address))
 
     def listen_http(self, reactor: Any, *, address: str = "127.0.0.1", port: int = 0,

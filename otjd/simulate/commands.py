@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -206,7 +205,7 @@ def _listen(codec: Codec, options: argparse.Namespace, reactor: Any) -> str:
             else:
                 certificate, key = options.certificate, options.key
             port = codec.listen(reactor, certificate, key, address=options.address, port=options.port)
-    except (OSError, CannotListenError, ValueError, SSL.Error) as error:
+    except (OSError, CannotListenError, ValueError) as error:
         raise _refuse(f"the codec cannot listen: {error}") from None
     return f"https://{options.address}:{port}"
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
-from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
@@ -21,6 +20,7 @@ from twisted.web.client import (
     BrowserLikePolicyForHTTPS,
     FileBodyProducer,
     HTTPConnectionPool,
+    RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
@@ -38,7 +38,8 @@ BODY_LIMIT = 16 * 1024 * 1024
 ROUNDS = 4
 """Requests that one exchange may take: an opening, a challenge, a handshake or a stale nonce."""
 
-NO_ANSWER = (ResponseFailed, RequestTransmissionFailed, ConnectionClosed, ConnectError, DNSLookupError, SSL.Error)
+NO_ANSWER = (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed, ConnectionClosed, ConnectError,
+             DNSLookupError, SSL.Error)
 
 
 class PolyError(Exception):
@@ -188,12 +189,12 @@ class PolyConnection:
 
     async def _request(self, body: bytes, action: str, step: Step) -> tuple[int, tuple[str, ...], bytes]:
         self.requests += 1
-        fetching = deferred(self._fetch(body, action, step)).addTimeout(self._timeout_s, self._clock)
-        try:
-            return await fetching
-        except defer.TimeoutError:
-            self._forget()
-            raise PolyError(None, None, f"no answer within {self._timeout_s:g} s") from None
+        fetching = deferred(self._fetch(body, action, step))
+        return await fetching.addTimeout(self._timeout_s, self._clock, self._expired)
+
+    def _expired(self, _result: object, timeout_s: float) -> NoReturn:
+        self._forget()
+        raise PolyError(None, None, f"no answer within {timeout_s:g} s")
 
     async def _fetch(self, body: bytes, action: str, step: Step) -> tuple[int, tuple[str, ...], bytes]:
         headers = Headers({b"Content-Type": [b"text/xml; charset=utf-8"], b"SOAPAction": [action.encode()],
