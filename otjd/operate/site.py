@@ -132,6 +132,7 @@ class OperatorSite(Site):
     """
 
     _log = Logger()
+    noisy = False  # the listener says what is listened on
 
     def __init__(self, *, snapshot: Callable[[], Snapshot], ready: Callable[[], bool], access: Access,
                  in_thread: InThread, reactor: IReactorTime, routes: Mapping[str, Route] | None = None) -> None:
