@@ -36,12 +36,12 @@ def _check(options: argparse.Namespace) -> int:
     from otjd.wiring import notices, rule_problems
 
     loaded = _load(options.config)
-    lines, code = report(loaded)
+    broken: list[str] = []
+    missing: list[str] = []
     if loaded.config is not None:
         broken = rule_problems(loaded.config)
-        more = [f"problem: {problem}" for problem in broken] or [f"warning: {n}" for n in notices(loaded.config)]
-        lines = [*more, *(lines[:-1] if broken else lines)]
-        code = 1 if broken else code
+        missing = [] if broken else notices(loaded.config)
+    lines, code = report(loaded, broken, missing)
     _write("\n".join(lines))
     return code
 

@@ -122,13 +122,10 @@ def makeService(options: Options) -> OtjdService:
     """The service for `twistd`; a configuration that has problems ends with all of them printed."""
     path = Path(options["config"]).absolute()
     loaded = load(path, environ=os.environ)
-    if loaded.config is None:
-        lines, code = report(loaded)
+    lines, code = report(loaded, rule_problems(loaded.config) if loaded.config else ())
+    if loaded.config is None or code:
         sys.stderr.write("\n".join(lines) + "\n")
         raise SystemExit(code)
-    if problems := rule_problems(loaded.config):
-        sys.stderr.write("".join(f"problem: {problem}\n" for problem in problems))
-        raise SystemExit(1)
     service = OtjdService(path, loaded.config, log_output(loaded.config, options.parent), options.parent)
     service.node.warn(loaded.warnings)
     return service

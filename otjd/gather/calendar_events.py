@@ -24,8 +24,14 @@ from otjd.meetings.model import CalendarItemType, FreeBusyStatus, Invitation, Or
 DATES_LIMIT = 5_000
 """Dates in the RDATEs, and in the EXDATEs, of one event."""
 
+RULES_LIMIT = 10
+"""RRULEs of one event; RFC 5545 wants at most one."""
+
 PROPERTY_LIMIT = 16_000
 """Characters of an X- property that is handed to the rules."""
+
+PROPERTIES_LIMIT = 200
+"""X- properties of one event that are handed to the rules."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_YEAR, _LAST_YEAR = 1600, 9000  # room on both sides for zones and windows
@@ -225,7 +231,7 @@ class _Properties:
         found: dict[str, str] = {}
         for line in self._component.lines:
             if (line.name.startswith("X-") and line.name not in found and line.name != "X-ALT-DESC"
-                    and len(line.text) <= PROPERTY_LIMIT):
+                    and len(line.text) <= PROPERTY_LIMIT and len(found) < PROPERTIES_LIMIT):
                 found[line.name] = _Property(line).value
         return found
 
@@ -273,9 +279,9 @@ class _Properties:
 
         `like` is the start of their series.
         """
-        found = [_Property(line) for line in self._component.lines if line.name == name]
         total = 0
-        for entry in found:
+        for line in (line for line in self._component.lines if line.name == name):
+            entry = _Property(line)
             zone, text = self._zone_and_text(entry)
             texts = [part.strip() for part in text.split(",") if part.strip()]
             total += len(texts)
@@ -294,17 +300,20 @@ class _Properties:
 
     def rules(self) -> Iterable[tuple[int, vRecur]]:
         """The RRULEs, each with its line."""
-        for line in self._component.lines:
-            if line.name == "RRULE":
-                text = _Property(line).value
-                try:
-                    rule = vRecur.from_ical(text.strip())
-                except ValueError:
-                    rule = vRecur()
-                if "FREQ" not in rule:
-                    raise BrokenEventError(line.number, f"found {quoted(text)}, expected a rule such as "
-                                           "FREQ=WEEKLY;BYDAY=MO")
-                yield line.number, rule
+        lines = [line for line in self._component.lines if line.name == "RRULE"]
+        if len(lines) > RULES_LIMIT:
+            raise BrokenEventError(lines[0].number, f"the VEVENT has {len(lines)} RRULEs, at most {RULES_LIMIT} are "
+                                   "read")
+        for line in lines:
+            text = _Property(line).value
+            try:
+                rule = vRecur.from_ical(text.strip())
+            except ValueError:
+                rule = vRecur()
+            if "FREQ" not in rule:
+                raise BrokenEventError(line.number, f"found {quoted(text)}, expected a rule such as "
+                                       "FREQ=WEEKLY;BYDAY=MO")
+            yield line.number, rule
 
     def _zone_and_text(self, found: _Property) -> tuple[str, str]:
         """TZID and value; the names of some zones hold a colon and are written without quotation marks."""

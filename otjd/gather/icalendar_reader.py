@@ -24,7 +24,7 @@ OCCURRENCE_LIMIT = 2_000
 SERIES_LIMIT_S = 1.5
 """Seconds of processor time for one series; one that takes longer is left out, and not tried again."""
 
-EXPANSION_LIMIT_S = 10.0
+EXPANSION_LIMIT_S = 3.0
 """Seconds of processor time for all series of a calendar."""
 
 Problem = tuple[int, str]

@@ -241,5 +241,5 @@ def test_a_calendar_whose_series_take_too_long_together_is_unreadable() -> None:
     clock = iter(range(0, 1000, 6))
     found = read_calendar(calendar(*(event(f"UID:{n}", "DTSTART:20261001T000000Z", "RRULE:FREQ=DAILY")
                                      for n in range(3))), "room.ics", cpu_time=lambda: next(clock))
-    with pytest.raises(ValueError, match=r"^room.ics, line 9: the series up to here took 10 seconds to expand"):
+    with pytest.raises(ValueError, match=r"^room.ics, line 9: the series up to here took 3 seconds to expand"):
         found.invitations(AUTUMN)

@@ -234,6 +234,8 @@ BROKEN = [
     (("UID:b", "DTSTART;TZID=Nowhere/Land:20261020T080000"), "line 10: found the time zone 'Nowhere/Land': it is"),
     (("UID:b", START, "RRULE:often"), "line 11: found 'often', expected a rule such as FREQ=WEEKLY"),
     (("UID:b", START, "RRULE:FREQ=SOMETIMES"), "line 11: found 'FREQ=SOMETIMES', expected a rule"),
+    (("UID:b", START, *["RRULE:FREQ=DAILY"] * 11), "line 11: the VEVENT has 11 RRULEs, at most 10 are read"),
+    (("UID:b", START, "RDATE;VALUE=PERIOD:20261021/20261022"), "line 11: found '20261021/20261022' in RDATE"),
     (("UID:b", START, "RDATE:20261021T080000Z,soon"), "line 11: found 'soon' in RDATE, expected times such as"),
     (("UID:b", START, "EXDATE:" + ",".join(["20261021"] * 5001)), "line 11: the VEVENT has more than 5000 dates"),
     (("UID:b", 'DTSTART;TZID="Europe/Oslo:20261020T080000'), "line 10: found 'DTSTART;TZID="),
