@@ -302,8 +302,8 @@ class _Properties:
         """The RRULEs, each with its line."""
         lines = [line for line in self._component.lines if line.name == "RRULE"]
         if len(lines) > RULES_LIMIT:
-            raise BrokenEventError(lines[0].number, f"the VEVENT has {len(lines)} RRULEs, at most {RULES_LIMIT} are "
-                                   "read")
+            raise BrokenEventError(lines[0].number, f"the VEVENT has {len(lines)} RRULEs, at most {RULES_LIMIT} "
+                                   "are read")
         for line in lines:
             text = _Property(line).value
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from calendar import monthrange
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
@@ -21,10 +22,17 @@ from otjd.gather.content_lines import Component, Line, quoted
 OBSERVANCE_LIMIT = 500
 """Observances (STANDARD, DAYLIGHT) of a zone; the longest histories have about a hundred."""
 
-ZONE_LIMIT = 200
+RULES_LIMIT = 20
+"""Observances of a zone that come every year; each is walked from its start on."""
+
+ZONE_LIMIT = 100
 """VTIMEZONEs of a calendar that are kept."""
 
 _WANTED = frozenset({"DTSTART", "RRULE", "RDATE", "TZOFFSETFROM", "TZOFFSETTO", "TZNAME"})
+_YEARLY = re.compile(  # one onset a year, such as FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU, or BYDAY=SU;BYMONTHDAY=8,9,...
+    r"(?:(?:FREQ=YEARLY|INTERVAL=[1-9][0-9]?|WKST=[A-Z]{2}|UNTIL=[0-9TZ]{8,16}|COUNT=[1-9][0-9]{0,3}"
+    r"|BYMONTH=(?:[1-9]|1[0-2])|BYDAY=[+-]?[1-5]?(?:MO|TU|WE|TH|FR|SA|SU)"
+    r"|BYMONTHDAY=-?[1-9][0-9]?(?:,-?[1-9][0-9]?){0,6})(?:;|\Z))+", re.ASCII)
 _DAY_ONLY = re.compile(r"[0-9]{8}\Z")
 _OF_EXCHANGE = {"tzone://microsoft/utc": "UTC"}
 
@@ -103,6 +111,8 @@ def defined_zone(definition: Component) -> tzinfo:
     observances = [c for c in definition.components if c.name in {"STANDARD", "DAYLIGHT"}]
     if len(observances) > OBSERVANCE_LIMIT:
         raise ValueError(f"it has {len(observances)} observances, at most {OBSERVANCE_LIMIT} are read")
+    if sum(o.first("RRULE") is not None for o in observances) > RULES_LIMIT:
+        raise ValueError(f"it has more than {RULES_LIMIT} observances with an RRULE")
     # the reader of zones prefers a STANDARD one for times before the first onset, and trips over a lone DAYLIGHT
     if observances and all(o.name == "DAYLIGHT" for o in observances):
         observances = [Component("STANDARD", o.number, o.lines) for o in observances]
@@ -126,11 +136,17 @@ def _observance_line(line: Line) -> str:
     """A line of an observance as the reader of zones wants it: no parameters, local time, a time of day."""
     value = line.text.partition(":")[2].strip()
     if line.name == "RRULE":
-        parts = dict(part.partition("=")[::2] for part in value.upper().split(";"))
-        beyond = parts.keys() & {"BYHOUR", "BYMINUTE", "BYSECOND", "BYWEEKNO", "BYEASTER"}
-        if parts.get("FREQ") != "YEARLY" or beyond or int(parts.get("INTERVAL", "1")) < 1:
+        value = value.upper().rstrip(";")
+        if _YEARLY.fullmatch(value) is None or not _has_an_onset(value):
             raise ValueError(f"line {line.number}: found {quoted(value)}, expected one onset a year")
     elif line.name in {"DTSTART", "RDATE"}:
         times = [time.strip().removesuffix("Z") for time in value.split(",")]
         value = ",".join(f"{time}T000000" if _DAY_ONLY.match(time) else time for time in times)
     return f"{line.name}:{value}"
+
+
+def _has_an_onset(rule: str) -> bool:
+    """Whether the rule has a day in the year: the reader of zones would look for one up to the year 9999."""
+    parts = dict(part.split("=") for part in rule.split(";") if part)
+    days = [abs(int(day)) for day in parts.get("BYMONTHDAY", "1").split(",")]
+    return "FREQ" in parts and min(days) <= monthrange(2024, int(parts.get("BYMONTH", "1")))[1]

@@ -21,6 +21,9 @@ EVENT_LIMIT = 20_000
 OCCURRENCE_LIMIT = 2_000
 """Invitations of a room in one window: far more than an endpoint shows."""
 
+READING_LIMIT_S = 10.0
+"""Seconds of processor time for the reading of a file; one of the greatest size takes about three."""
+
 SERIES_LIMIT_S = 1.5
 """Seconds of processor time for one series; one that takes longer is left out, and not tried again."""
 
@@ -132,6 +135,7 @@ def read_calendar(content: bytes, source: str, *, default_zone: tzinfo = UTC,
     :raises UnreadableCalendarError: it is no calendar, is cut off, or none of its events can be read.
     """
     read = _Content()
+    begun = cpu_time()
     for calendar in read_components(content, source):
         zones = Zones(calendar.named("VTIMEZONE"), _zone(calendar, read, default_zone))
         method = calendar.first("METHOD")
@@ -141,6 +145,9 @@ def read_calendar(content: bytes, source: str, *, default_zone: tzinfo = UTC,
             if read.number_of_events > EVENT_LIMIT:
                 raise UnreadableCalendarError(source, component.number, "the calendar has more than "
                                               f"{EVENT_LIMIT} events; expected an export of a shorter time")
+            if cpu_time() - begun > READING_LIMIT_S:
+                raise UnreadableCalendarError(source, component.number, "reading the calendar up to here took "
+                                              f"{READING_LIMIT_S:g} seconds; expected an export of a shorter time")
             _read_event(component, zones, read, is_cancelled=is_cancelled)
     if read.broken and not read.events:
         number, problem = min(read.broken.values())

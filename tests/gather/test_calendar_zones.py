@@ -71,6 +71,13 @@ def test_a_zone_with_a_colon_in_its_unquoted_name_is_found() -> None:
     assert times(found) == ["11-02 09:00"]
 
 
+def test_a_change_may_be_given_as_the_sunday_of_certain_days() -> None:
+    rule = "RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU"
+    zones = zones_of(zone_text("Mine").replace(
+        rule, "RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=SU;BYMONTHDAY=25,26,27,28,29,30,31;"))
+    assert offsets(zones, "Mine") == (1, 2)
+
+
 def test_zones_with_histories_of_dates_and_without_standard_time_are_read() -> None:
     history = "\n".join(("BEGIN:VTIMEZONE", "TZID:History", "BEGIN:DAYLIGHT", "TZNAME:X",
                          "DTSTART;VALUE=DATE:20200101", "RDATE;VALUE=DATE-TIME:20250101T000000Z,20260601T000000",
@@ -82,7 +89,13 @@ def test_zones_with_histories_of_dates_and_without_standard_time_are_read() -> N
     (zone_text("Bad", standard="soon"), "cannot be read"),
     (zone_text("Bad", extra="RRULE:FREQ=SECONDLY"), "line 18: found 'FREQ=SECONDLY', expected one onset a year"),
     (zone_text("Bad", extra="RRULE:FREQ=YEARLY;INTERVAL=0"), "expected one onset a year"),
-    (zone_text("Bad", extra="RRULE:FREQ=YEARLY;INTERVAL=x"), "cannot be read"),
+    (zone_text("Bad", extra="RRULE:FREQ=YEARLY;INTERVAL=x"), "expected one onset a year"),
+    (zone_text("Bad", extra="RRULE:BYMONTH=3"), "expected one onset a year"),
+    (zone_text("Bad", extra="RRULE:FREQ=YEARLY;BYDAY=MO,TU"), "expected one onset a year"),
+    (zone_text("Bad", extra="RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"), "expected one onset a year"),
+    ("BEGIN:VTIMEZONE\nTZID:Bad\n" + "BEGIN:STANDARD\nRRULE:FREQ=YEARLY\nEND:STANDARD\n" * 21
+     + "END:VTIMEZONE", "more than 20 observances with an RRULE"),
+    (zone_text("Bad", extra="RRULE:FREQ=YEARLY;UNTIL=TTTTTTTT"), "cannot be read"),
     (zone_text("Bad", extra="RRULE:FREQ=YEARLY;BYSECOND=1,2,3"), "expected one onset a year"),
     ("BEGIN:VTIMEZONE\nTZID:Bad\nEND:VTIMEZONE", "cannot be read"),
     ("BEGIN:VTIMEZONE\nTZID:Bad\nBEGIN:STANDARD\nTZOFFSETTO:+0100\nEND:STANDARD\nEND:VTIMEZONE", "cannot be read"),
