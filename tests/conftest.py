@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,11 @@ from zope.interface import implementer, provider
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `async def` tests run on the reactor without a decorator each."""
+    """Let `async def` tests run on the reactor without a decorator each; skip those whose program is missing."""
     for item in items:
+        for mark in item.iter_markers("needs"):
+            if shutil.which(mark.args[0]) is None:
+                item.add_marker(pytest.mark.skip(reason=f"{mark.args[0]} is not installed"))
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = pytest_twisted.ensureDeferred(item.obj)
 

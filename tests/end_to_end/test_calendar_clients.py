@@ -126,6 +126,7 @@ def schema() -> etree.XMLSchema | None:
     return etree.XMLSchema(etree.parse(SCHEMA)) if SCHEMA.exists() else None
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("scheme", ["--digest", "--ntlm", "--basic", "--anyauth"])
 def test_curl_gets_a_schema_valid_list(served: World, scheme: str, schema: etree.XMLSchema | None) -> None:
     status, answer = curl(served, scheme)
@@ -137,6 +138,7 @@ def test_curl_gets_a_schema_valid_list(served: World, scheme: str, schema: etree
         schema.assertValid(body[0])
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("scheme", ["--digest", "--ntlm", "--basic", "--anyauth"])
 def test_curl_with_a_wrong_password_gets_401_and_no_traceback(served: World, scheme: str) -> None:
     status, answer = curl(served, scheme, password="wrong")
@@ -145,6 +147,7 @@ def test_curl_with_a_wrong_password_gets_401_and_no_traceback(served: World, sch
     assert "Traceback" not in served.log
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("body", [
     "not xml", "<a><b></a>", FIND_ITEM.replace("FindItem", "LaunchRocket"),
     '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + FIND_ITEM.partition("?>")[2].replace(
@@ -158,6 +161,7 @@ def test_what_cannot_be_served_gets_a_soap_fault_and_one_log_line(served: World,
     assert served.log.count("\n") == before + 1
 
 
+@pytest.mark.needs("curl")
 def test_a_body_of_ten_megabytes_is_refused(served: World) -> None:
     status, _ = curl(served, "--basic", "--header", "Expect:", body="x" * 10_000_000)
     assert status == 413

@@ -25,6 +25,8 @@ from tests.serve.http_world import NOW, PATH, Served, read_answers, request
 ALL = SiteSettings(authentication=("digest", "ntlm", "basic"), throttle_failed_logins=False)
 RIGHT = basic("boardroom", "poly-secret")
 
+pytestmark = pytest.mark.needs("curl")
+
 
 @pytest.fixture
 def reactor() -> Any:

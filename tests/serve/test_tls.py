@@ -21,6 +21,8 @@ from tests.serve.http_world import Served
 
 SOON = datetime.now(UTC).replace(microsecond=0)
 
+pytestmark = pytest.mark.needs("curl")
+
 
 @pytest.fixture
 def reactor() -> Any:
