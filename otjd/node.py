@@ -101,7 +101,8 @@ class Node:
             self.cache.restore(room, meetings, read_at, self._now())
         self._last_known.forget_all_but(self.cache.rooms())
         self._started = True
-        self._start_gatherers()
+        for gatherer in self._gatherers.values():
+            gatherer.start()
         self._pusher.start()
         self._supervisor.start()
         self._advancing.start(ADVANCE_S)
@@ -141,14 +142,23 @@ class Node:
             self._log.warn("{details}", details=details)
             self.board.raise_alarm(AlarmName.CONFIGURATION, name, details)
             return
-        await self._stop_gatherers()
+        for integration, gatherer in self._gatherers.items():
+            if integration not in loaded.config.file_integrations:
+                await gatherer.stop()
+        if self._status_file is not None:
+            await self._status_file.stop()
+        kept = tuple(self._gatherers.values())
         if loaded.config.node.state_dir != self._config.node.state_dir:
             self._log.warn("node.state_dir is used from the next start on")
         self._configure(loaded.config)
         self.warn(loaded.warnings)
         self._last_known.forget_all_but(self.cache.rooms())
         refused = await self.listeners.reconfigure(loaded.config)
-        self._start_gatherers()
+        for gatherer in self._gatherers.values():
+            if gatherer in kept:
+                gatherer.refresh()  # other rules may make other meetings of the same calendars
+            else:
+                gatherer.start()
         self._supervisor.check()
         if self._status_file is not None:
             self._status_file.start()
@@ -164,7 +174,9 @@ class Node:
         self.board.configure(wiring.endpoint_facts(config), wiring.integrations(config))
         self._intake.configure(wiring.profile_rules(config))
         self._pusher.configure(wiring.cisco_endpoints(config))
-        self._gatherers = {i: self._gatherer(i) for i in config.file_integrations}
+        self._gatherers = {i: self._gatherers.get(i) or self._gatherer(i) for i in config.file_integrations}
+        for integration, gatherer in self._gatherers.items():
+            gatherer.configure(wiring.calendars(config, integration.name))
         self._status_file = None
         if config.operator.status_file is not None:
             self._status_file = StatusFile(config.operator.status_file, self.listeners.snapshot,
@@ -179,21 +191,9 @@ class Node:
         def failed(email: str, error: str) -> None:
             self._intake.failed(integration.name, email, error)
 
-        gatherer = FileGatherer(name=integration.name, directory=integration.directory, deliver=deliver,
-                                room_failed=failed, board=self.board, clock=self._reactor, now=self._now,
-                                in_thread=self._in_thread, jitter=random.random)
-        gatherer.configure(wiring.calendars(self._config, integration.name))
-        return gatherer
-
-    def _start_gatherers(self) -> None:
-        for gatherer in self._gatherers.values():
-            gatherer.start()
-
-    async def _stop_gatherers(self) -> None:
-        for gatherer in self._gatherers.values():
-            await gatherer.stop()
-        if self._status_file is not None:
-            await self._status_file.stop()
+        return FileGatherer(name=integration.name, directory=integration.directory, deliver=deliver,
+                            room_failed=failed, board=self.board, clock=self._reactor, now=self._now,
+                            in_thread=self._in_thread, jitter=random.random)
 
     def _is_gathered(self, profile: str) -> bool:
         integration = self._config.profile(profile).integration

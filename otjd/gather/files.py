@@ -151,6 +151,12 @@ class FileGatherer:
                 room.expanded_at = None
         self.trigger()
 
+    def refresh(self) -> None:
+        """Hand over every calendar anew, as after the rules that look at them have changed."""
+        for room in self._rooms.values():
+            room.expanded_at = None
+        self.trigger()
+
     def start(self) -> None:
         """Look at the folder now and every second from now on."""
         self._is_stopped = False

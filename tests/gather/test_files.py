@@ -352,6 +352,18 @@ async def test_rooms_may_come_go_and_reach_further(world: World) -> None:
     await world.gatherer.stop()
 
 
+async def test_a_refresh_hands_over_unchanged_calendars_anew(world: World) -> None:
+    world.gatherer.start()
+    world.taken()
+    (world.directory / f"{LOUNGE}.ics").write_bytes(b"no calendar")
+    world.look(5)
+    world.gatherer.refresh()
+    assert world.taken() == [(BOARDROOM, ["one"])]
+    world.look(5)
+    assert world.taken() == []
+    await world.gatherer.stop()
+
+
 async def test_files_that_are_none_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     path = world.path(LOUNGE)
     world.gatherer.start()
