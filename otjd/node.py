@@ -130,8 +130,9 @@ class Node:
         `log_anew` sets up the log that the configuration asks for, and may raise OSError.
         """
         name = self._config.node.name
-        problems = [str(p) for p in loaded.problems]
-        if loaded.config is not None:
+        if loaded.config is None:
+            problems = [str(p) for p in loaded.problems]
+        else:
             problems = wiring.rule_problems(loaded.config)
             try:
                 log_anew(loaded.config)
@@ -142,31 +143,35 @@ class Node:
             self._log.warn("{details}", details=details)
             self.board.raise_alarm(AlarmName.CONFIGURATION, name, details)
             return
+        if refused := await self._take_over(loaded.config):
+            self.board.raise_alarm(AlarmName.CONFIGURATION, name, "; ".join(refused))
+        else:
+            self.board.lower_alarm(AlarmName.CONFIGURATION, name)
+        self.warn(loaded.warnings)
+        self._log.info("Configuration reloaded")
+
+    async def _take_over(self, config: Config) -> list[str]:
+        """Let every part go over to a configuration; gives what could not be done."""
+        if config.node.state_dir != self._config.node.state_dir:
+            self._log.warn("node.state_dir is used from the next start on")
         for integration, gatherer in self._gatherers.items():
-            if integration not in loaded.config.file_integrations:
+            if integration not in config.file_integrations:
                 await gatherer.stop()
         if self._status_file is not None:
             await self._status_file.stop()
         kept = tuple(self._gatherers.values())
-        if loaded.config.node.state_dir != self._config.node.state_dir:
-            self._log.warn("node.state_dir is used from the next start on")
-        self._configure(loaded.config)
-        self.warn(loaded.warnings)
+        self._configure(config)
         self._last_known.forget_all_but(self.cache.rooms())
-        refused = await self.listeners.reconfigure(loaded.config)
         for gatherer in self._gatherers.values():
             if gatherer in kept:
                 gatherer.refresh()  # other rules may make other meetings of the same calendars
             else:
                 gatherer.start()
-        self._supervisor.check()
         if self._status_file is not None:
             self._status_file.start()
-        if refused:
-            self.board.raise_alarm(AlarmName.CONFIGURATION, name, "; ".join(refused))
-        else:
-            self.board.lower_alarm(AlarmName.CONFIGURATION, name)
-        self._log.info("Configuration reloaded")
+        refused = await self.listeners.reconfigure(config)
+        self._supervisor.check()
+        return refused
 
     def _configure(self, config: Config) -> None:
         self._config = config
