@@ -53,6 +53,8 @@ class MeetingType:
     looks_in: tuple[Place, ...] = (Place.BODY,)
     default_transform: str = ""
     """A template over the variables; empty for types that make the alias themselves."""
+    example: str = ""
+    """The text of an invitation of this type, invented, in the layout of the provider, for trying a rule."""
 
 
 def by(find: Callable[[MeetingEvent, Rule], Mapping[str, str] | None]) -> Prepare:

@@ -82,9 +82,9 @@ def _divided(text: str, marked: str, source: str, links: Iterable[str]) -> BodyT
     own_marked, quoted_marked = (own, quoted) if marked is text else _unquoted(marked)
     inner = None
     if quoted.strip():
-        inner = BodyText(quoted, _links(quoted_marked), "", quoted_marked)
+        inner = BodyText(quoted, links_in(quoted_marked), "", quoted_marked)
         links = [link for link in links if link not in inner.links or f"<{link}>" in own_marked]
-    return BodyText(own, _links(own_marked, links), source, own_marked, inner)
+    return BodyText(own, links_in(own_marked, links), source, own_marked, inner)
 
 
 def _unquoted(text: str) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def _unquoted(text: str) -> tuple[str, str]:
     return "\n".join(own).strip("\n"), "\n".join(quoted).strip("\n")
 
 
-def _links(text: str, first: Iterable[str] = ()) -> tuple[str, ...]:
+def links_in(text: str, first: Iterable[str] = ()) -> tuple[str, ...]:
     """The links of a text in their order behind those that are known: each once, rewritten ones undone."""
     found = [*first]
     places = [(m.start(1), m[1]) for m in _DELIMITED.finditer(text)]

@@ -1,0 +1,121 @@
+"""What the types of meeting by provider share: web addresses, ids printed in groups, values behind their labels.
+
+Every pattern here takes time linear in the text: what may repeat is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from otjd.rules.event import MeetingEvent
+from otjd.rules.links import original
+from otjd.rules.text import links_in
+
+DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?){1,20}"
+"""A domain of at least two labels; anchor it with `fullmatch` or END_OF_HOST."""
+
+END_OF_HOST = r"(?![A-Za-z0-9_@-])(?!\.[A-Za-z0-9_])"
+"""Behind a host name in a text: neither a longer name nor the user part of something else goes on here."""
+
+START_OF_USER = r"(?<![\w.+%@/=&?#-])"
+"""Before the user part of an address in a text: it begins here, and is no part of a web address."""
+
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9])?")
+_DOMAIN = re.compile(DOMAIN)
+_PARAMETERS_LIMIT = 100
+_LINKS_LIMIT = 100
+_SEPARATOR = re.compile(r"[ ]{0,3}[:：]?\s{0,3}(?:[•*·-]\s{0,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class WebAddress:
+    """An http or https address in its parts.
+
+    `host` is in lower case without a port, `path` and `fragment` are as written, `parameters` are those of the
+    query, names in lower case, values percent-decoded once; the first of a name counts.
+    """
+
+    link: str
+    host: str
+    path: str
+    parameters: Mapping[str, str]
+    fragment: str = ""
+
+    def is_at(self, *hosts: str) -> bool:
+        """Whether the host is one of these. `*.zoom.us` means any name below zoom.us, but not zoom.us itself."""
+        return any(self.host.endswith(host[1:]) and len(self.host) >= len(host) if host.startswith("*.")
+                   else self.host == host for host in hosts)
+
+
+def web_address(link: str) -> WebAddress | None:
+    """The parts of a link; None where it is no plain web address, for one with a user name before its host."""
+    try:
+        parts = urlsplit(link.strip())
+        host = (parts.hostname or "").rstrip(".")
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc or port == 0 or not _HOST.fullmatch(host):
+        return None
+    parameters: dict[str, str] = {}
+    for pair in parts.query.split("&", _PARAMETERS_LIMIT)[:_PARAMETERS_LIMIT]:
+        name, _, value = pair.partition("=")
+        parameters.setdefault(name.removeprefix("amp;").lower(), unquote(value))
+    return WebAddress(link, host, parts.path, parameters, parts.fragment)
+
+
+def web_addresses(event: MeetingEvent) -> Iterator[WebAddress]:
+    """Every web address of an event, mail filters undone: from properties, then body, then location."""
+    for link in (*property_links(event), *event.body.links, *links_in(event.location)):
+        address = web_address(link)
+        if address is not None:
+            yield address
+
+
+def property_links(event: MeetingEvent) -> tuple[str, ...]:
+    """The links by which the calendar itself knows the online meeting: of Exchange, Graph and Google."""
+    known = event.properties
+    graph = mapping(event.invitation.properties.get("graph"))
+    conference = mapping(known.get("conferenceData"))
+    entries = conference.get("entryPoints")
+    found = [known.get("SkypeTeamsMeetingUrl"), mapping(graph.get("onlineMeeting")).get("joinUrl"),
+             graph.get("onlineMeetingUrl"), known.get("hangoutLink")]
+    if isinstance(entries, list):
+        found += [mapping(entry).get("uri") for entry in entries[:_LINKS_LIMIT]]
+    return tuple(original(link.strip()) for link in found if isinstance(link, str) and link.strip())
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value where it is a mapping, else an empty one: properties come in any shape."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def is_domain(text: str) -> bool:
+    """Whether this is a domain of at least two labels and nothing else."""
+    return len(text) <= 255 and _DOMAIN.fullmatch(text) is not None
+
+
+def digit_groups(least: int, most: int) -> str:
+    """An expression for an id of that many digits, together or in groups with one blank or hyphen between them.
+
+    It takes whole numbers only, and none that a `#` ends: that is for telephones. See `ungrouped`.
+    """
+    return rf"(?<![\d+,.-])\d(?:[ -]?\d){{{least - 1},{most - 1}}}(?![ -]?\d|[.,]\d| ?#)"
+
+
+def ungrouped(text: str) -> str:
+    """An id without the blanks and hyphens between its groups; leading zeros stay."""
+    return re.sub(r"[\s-]+", "", text)
+
+
+def behind(text: str, label: re.Pattern[str], value: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """Matches of a value that stands behind a label, with or without a colon, or on the next line."""
+    for found in label.finditer(text):
+        separator = _SEPARATOR.match(text, found.end())
+        match = value.match(text, separator.end() if separator else found.end())
+        if match is not None:
+            yield match
