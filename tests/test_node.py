@@ -1,0 +1,346 @@
+"""The node in the test's own process, on real sockets: put together, configured anew, stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import treq
+from twisted.application.service import Application
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver
+
+from otjd.config.loader import load
+from otjd.config.model import Config
+from otjd.listeners import CannotOpenError, places
+from otjd.meetings.cache import Freshness
+from otjd.node import Node
+from otjd.operate.board import AlarmName, IntegrationState
+from otjd.operate.logs import LogOutput
+from otjd.service import Options, OtjdService, log_output, log_path, makeService
+from otjd.simulate.codec import Codec
+from otjd.simulate.poly import PolyEndpoint
+from otjd.wiring import notices, rule_problems
+from tests.end_to_end.world import World, event
+
+BOARDROOM, STUDIO = "boardroom@example.com", "studio@example.com"
+NOW = datetime.now(UTC).replace(microsecond=0, second=0)
+LOOKS = 400
+
+MORE_RULES = """
+[[rules]]
+name = "second"
+profile = "default"
+priority = 20
+meeting_type = "domain"
+domain = "other.example.org"
+"""
+
+
+@pytest.fixture
+def reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+@pytest.fixture
+def quiet_world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    world.calendar_port = world.operator_port = 0
+    world.poly("Boardroom", BOARDROOM, "boardroom")
+    world.write_calendar(BOARDROOM, event("a", NOW, alias="a@video.example.com"),
+                         event("b", NOW + timedelta(hours=1), alias="b@other.example.org"))
+    return world
+
+
+def read(world: World) -> Config:
+    world.write_config()
+    return load(world.config, environ={}).or_raise()
+
+
+def keep_log(_config: Config) -> None:
+    """Nothing is logged elsewhere in these tests."""
+
+
+@asynccontextmanager
+async def running(world: World, reactor: Any) -> AsyncIterator[Node]:
+    node = Node(read(world), reactor)
+    node.listen()
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+async def until(holds: Callable[[], Any], reactor: Any) -> None:
+    for _ in range(LOOKS):
+        if holds():
+            return
+        await deferLater(reactor, 0.05)
+    raise AssertionError("waited in vain")
+
+
+def aliases(node: Node) -> list[str | None]:
+    return [m.alias for agenda in node.cache.agendas() for m in agenda.meetings]
+
+
+def poly(node: Node, world: World, reactor: Any) -> PolyEndpoint:
+    return PolyEndpoint(f"https://127.0.0.1:{node.calendar_port}/EWS/Exchange.asmx", "boardroom", "poly-secret",
+                        scheme="ntlm", mailbox=BOARDROOM, now=lambda: datetime.now(UTC), reactor=reactor,
+                        ca_file=world.certificates.ca_certificate)
+
+
+async def test_a_file_becomes_a_join_button_on_both_kinds_of_endpoint(quiet_world: World, reactor: Any) -> None:
+    codec = Codec("ce9", username="admin", password="codec-secret", now=lambda: datetime.now(UTC), clock=reactor)
+    port = codec.listen(reactor, quiet_world.certificates.certificate, quiet_world.certificates.private_key)
+    quiet_world.cisco("Boardroom codec", BOARDROOM, port)
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+        endpoint = poly(node, quiet_world, reactor)
+        displayed = await endpoint.poll()
+        assert [m.dial for m in displayed] == ["a@video.example.com", None]
+        await until(lambda: codec.bookings, reactor)
+        assert [b.number for b in codec.bookings] == ["a@video.example.com"]
+        await until(lambda: all(s.last_contact_time for s in node.board.endpoints()), reactor)
+        await endpoint.close()
+    await codec.stop()
+
+
+async def test_a_reload_keeps_connections_and_meetings(quiet_world: World, reactor: Any) -> None:
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+        port = node.calendar_port
+        endpoint = poly(node, quiet_world, reactor)
+        await endpoint.poll()
+        requests = endpoint.requests
+        quiet_world.extra = MORE_RULES
+        read(quiet_world)
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        assert node.calendar_port == port
+        await until(lambda: aliases(node) == ["a@video.example.com", "b@other.example.org"], reactor)
+        displayed = await endpoint.poll()
+        assert [m.dial for m in displayed] == ["a@video.example.com", "b@other.example.org"]
+        assert endpoint.requests == requests + 2  # the view and the changed item, on the connection that was there
+        await endpoint.close()
+
+
+async def test_a_reload_takes_other_listeners_folders_and_a_status_file(quiet_world: World, reactor: Any) -> None:
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+        old_port = node.calendar_port
+        other = quiet_world.directory / "other"
+        other.mkdir()
+        status_file = quiet_world.directory / "status.json"
+        quiet_world.write_config()
+        text = quiet_world.config.read_text().replace('directory = "calendars"', f'directory = "{other}"')
+        text = text.replace("[operator]", f'[operator]\nstatus_file = "{status_file}"')
+        text = text.replace('.listeners]]', '.listeners]]\nminimum_tls = "1.3"')
+        text = text.replace('state_dir = "state"', 'state_dir = "state2"')
+        quiet_world.config.write_text(text)
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        assert node.calendar_port != old_port
+        await until(status_file.exists, reactor)
+        await until(node.board.alarms, reactor)
+        assert node.cache.agendas()[0].freshness is Freshness.STALE
+        assert len(node.cache.agendas()[0].meetings) == 2
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        assert status_file.exists()
+
+
+async def test_a_reload_that_cannot_be_used_changes_nothing_and_raises_an_alarm(
+        quiet_world: World, reactor: Any) -> None:
+    def unwritable(_config: Config) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+
+        async def reloaded(log_anew: Callable[[Config], None] = keep_log) -> str:
+            quiet_world.write_config()
+            await node.reload(load(quiet_world.config, environ={}), log_anew)
+            found = [a.details for a in node.board.alarms() if a.name is AlarmName.CONFIGURATION]
+            return found[0] if found else ""
+
+        quiet_world.extra = MORE_RULES.replace("second", "broken").replace(
+            'meeting_type = "domain"', 'meeting_type = "custom"\ncustom_template = "{% if %}"')
+        assert 'rule "broken"' in await reloaded()
+        quiet_world.extra = "[[profiles]]\nname = 5\n"
+        assert "profiles" in await reloaded()
+        quiet_world.extra = MORE_RULES
+        assert "Permission denied" in await reloaded(unwritable)
+        assert aliases(node) == ["a@video.example.com", None]
+        assert await reloaded() == ""
+
+
+async def test_a_taken_port_is_named_at_the_start_and_at_a_reload(quiet_world: World, reactor: Any) -> None:
+    async with running(quiet_world, reactor) as node:
+        taken = node.operator_port
+        (quiet_world.directory / "other").mkdir()
+        other = World(quiet_world.directory / "other")
+        other.calendar_port, other.operator_port = 0, taken
+        second = Node(read(other), reactor)
+        with pytest.raises(CannotOpenError, match=f"127.0.0.1:{taken} .*Address already in use"):
+            second.listen()
+        await second.stop()
+        quiet_world.operator_port = node.calendar_port
+        read(quiet_world)
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        (alarm,) = [a for a in node.board.alarms() if a.name is AlarmName.CONFIGURATION]
+        assert "Address already in use" in alarm.details
+
+
+async def test_a_renewed_certificate_is_used_after_a_reload(quiet_world: World, reactor: Any) -> None:
+    from otjd.simulate.certificates import make_certificates
+
+    async with running(quiet_world, reactor) as node:
+        (before,) = [end for _, end in node.listeners.certificate_ends()]
+        make_certificates(quiet_world.directory / "certs", ["localhost"], datetime.now(UTC), days=30)
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        (after,) = [end for _, end in node.listeners.certificate_ends()]
+        assert after < before
+        quiet_world.certificates.certificate.write_text("nothing")
+        loaded = load(quiet_world.config, environ={})
+        assert loaded.config is None
+
+
+async def test_the_operator_addresses_are_served(quiet_world: World, reactor: Any) -> None:
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+        answer = await treq.get(f"http://127.0.0.1:{node.operator_port}/status.json", persistent=False)
+        status = cast("dict[str, Any]", await answer.json())
+        assert status["node"]["name"] == "otj1"
+        assert status["rooms"]["fresh"] == 1
+
+
+def test_what_this_version_does_not_do_is_said(quiet_world: World, reactor: Any,
+                                               logged_events: list[dict[str, Any]]) -> None:
+    quiet_world.extra = """
+[[graph_integrations]]
+name = "m365"
+client_id = "00000000-0000-0000-0000-000000000000"
+client_secret = "x"
+oauth_token_url = "https://login.microsoftonline.com/t/oauth2/v2.0/token"
+
+[[profiles]]
+name = "cloud"
+integration = "m365"
+
+[[endpoint_groups]]
+name = "elsewhere"
+location = "bergen"
+profile = "cloud"
+
+[[endpoints]]
+name = "Far away"
+endpoint_type = "POLY"
+poly_username = "far"
+poly_password = "away"
+room_resource_email = "far@example.com"
+mjx_endpoint_group_name = "elsewhere"
+"""
+    config = read(quiet_world)
+    told = "\n".join(notices(config))
+    assert '"m365": calendars of kind graph are not read by this version' in told
+    assert '"Far away" is not served here' in told
+    assert rule_problems(config) == []
+    node = Node(config, reactor)
+    (files, graph) = node.board.integrations()
+    assert (files.state, graph.state) == (IntegrationState.OK, IntegrationState.FAILED)
+    node.warn(())
+    assert sum("is not served here" in str(e.get("warning")) for e in logged_events) == 1
+
+
+def test_templates_that_do_not_compile_are_problems(quiet_world: World) -> None:
+    (quiet_world.directory / "body.j2").write_text("{% for %}")
+    quiet_world.write_config()
+    text = quiet_world.config.read_text()
+    text = text.replace("[calendar_service]", '[calendar_service]\njoin_details = "body.j2"')
+    text = text.replace('integration = "files"', 'integration = "files"\nreplace_subject_template = "{{"')
+    quiet_world.config.write_text(text)
+    subject, body = rule_problems(load(quiet_world.config, environ={}).or_raise())
+    assert "replace_subject_template" in subject
+    assert "body.j2" in body
+
+
+def test_every_listener_and_the_operator_have_a_place(quiet_world: World) -> None:
+    quiet_world.extra = '[[calendar_service.listeners]]\naddress = "::1"\nport = 8081\nplaintext = true\n'
+    calendar, plain, operator = places(read(quiet_world))
+    assert (str(plain), plain.certificate) == ("[::1]:8081", None)
+    assert calendar.certificate is not None
+    assert operator.kind == "operator"
+
+
+def options(path: Path, **told: object) -> Options:
+    made = Options()  # type: ignore[no-untyped-call]
+    made["config"] = str(path)
+    made.parent = cast("Any", told or None)
+    return made
+
+
+async def test_the_service_starts_reloads_and_stops(quiet_world: World, reactor: Any, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet_world.write_config()
+    log = tmp_path / "log" / "otjd.log"
+    log.parent.mkdir()
+    service = makeService(options(quiet_world.config, nodaemon=True, logfile=str(log)))
+    application = Application("otjd")  # type: ignore[no-untyped-call]
+    service.setServiceParent(application)
+    assert isinstance(application.getComponent(ILogObserver), LogOutput)
+    caught: list[int] = []
+    monkeypatch.setattr("signal.signal", lambda number, _: caught.append(number))
+    service.privilegedStartService()
+    service.startService()
+    await until(service.node.is_ready, reactor)
+    assert caught
+    log.rename(log.with_suffix(".old"))
+    await service.reload()
+    assert log.exists()
+    stopped = service.stopService()
+    assert isinstance(stopped, Deferred)
+    await stopped
+    application.getComponent(ILogObserver).close()
+
+
+async def test_a_service_whose_port_is_taken_says_so_and_ends(quiet_world: World, reactor: Any,
+                                                              logged_failures: Any) -> None:
+    async with running(quiet_world, reactor) as node:
+        quiet_world.operator_port = node.operator_port
+        quiet_world.write_config()
+        service = OtjdService(quiet_world.config, read(quiet_world), None)
+        with pytest.raises(SystemExit):
+            service.privilegedStartService()
+        (event_,) = logged_failures.flush()
+        assert "cannot start" in event_["log_format"]
+        await service.stopService()
+
+
+def test_a_configuration_with_problems_ends_with_all_of_them(quiet_world: World,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    quiet_world.extra = "[nod]\n[[profile]]\n"
+    quiet_world.write_config()
+    with pytest.raises(SystemExit) as ended:
+        makeService(options(quiet_world.config))
+    assert ended.value.code == 1
+    printed = capsys.readouterr().err
+    assert '"node"' in printed
+    assert '"profiles"' in printed
+
+
+def test_the_log_goes_where_the_configuration_or_twistd_says(quiet_world: World, tmp_path: Path) -> None:
+    config = read(quiet_world)
+    assert log_path(config, None) is None
+    assert log_path(config, cast("Any", {"nodaemon": True, "logfile": ""})) is None
+    assert log_path(config, cast("Any", {"nodaemon": False})) == Path("twistd.log").absolute()
+    assert log_path(config, cast("Any", {"logfile": "/var/log/x"})) == Path("/var/log/x")
+    assert log_output(config, cast("Any", {"syslog": True})) is None
+    quiet_world.config.write_text('[log]\nfile = "own.log"\n')
+    own = load(quiet_world.config, environ=os.environ).or_raise()
+    assert log_path(own, cast("Any", {"logfile": "/var/log/x"})) == tmp_path / "own.log"
