@@ -104,7 +104,7 @@ def digit_groups(least: int, most: int) -> str:
 
     It takes whole numbers only, and none that a `#` ends: that is for telephones. See `ungrouped`.
     """
-    return rf"(?<![\d+,.-])\d(?:[ -]?\d){{{least - 1},{most - 1}}}(?![ -]?\d|[.,]\d| ?#)"
+    return rf"(?<![\d+,.-])[0-9](?:[ -]?[0-9]){{{least - 1},{most - 1}}}(?![ -]?\d|[.,]\d| ?#)"
 
 
 def ungrouped(text: str) -> str:
