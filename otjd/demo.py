@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console, Group
@@ -150,16 +148,6 @@ def calendars_in(directory: Path, now: datetime) -> list[str]:
 
 def _poly_seat(poly: PolyRoom, name: str, now: datetime) -> Table:
     return poly_table(poly.display, now, title=name)
-
-
-@contextmanager
-def temporary_world() -> Iterator[Path]:
-    """A directory that is gone afterwards, with everything in it."""
-    directory = Path(tempfile.mkdtemp(prefix="otjd-demo-"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory)
 
 
 class Demo:
@@ -324,7 +312,8 @@ async def _run(options: argparse.Namespace, reactor: Any) -> None:
 
     reactor.addSystemEventTrigger("before", "shutdown", shut_down)
     try:
-        with temporary_world() as world:
+        with TemporaryDirectory(prefix="otjd-demo-") as directory:
+            world = Path(directory)
             output = LogOutput(level="info", log_format="text", path=world / "otjd.log", wire=False)
             globalLogBeginner.beginLoggingTo([output], redirectStandardIO=False)
             try:

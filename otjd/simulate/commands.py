@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -127,15 +125,6 @@ async def _until_shutdown(reactor: Any, screen: _Screen, stop: Callable[[], Any]
         stopped.callback(None)
 
 
-@contextmanager
-def _temporary_directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="otjd-simulate-"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory)
-
-
 # --- command line ------------------------------------------------------------------------------------------------
 
 def add_parsers(subparsers: Any) -> None:
@@ -198,9 +187,9 @@ def _listen(codec: Codec, options: argparse.Namespace, reactor: Any) -> str:
             return f"http://{options.address}:{port}"
         if (options.certificate is None) != (options.key is None):
             raise _refuse("--certificate and --key go together")
-        with _temporary_directory() as directory:
+        with TemporaryDirectory(prefix="otjd-simulate-") as directory:
             if options.certificate is None:
-                made = make_certificates(directory, [options.address], _now())
+                made = make_certificates(Path(directory), [options.address], _now())
                 certificate, key = made.certificate, made.private_key
             else:
                 certificate, key = options.certificate, options.key
