@@ -10,19 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from otjd.rules.patterns import DOMAIN, END_OF_HOST, START_OF_USER, digit_groups, ungrouped
+from otjd.rules.patterns import DOMAIN, END_OF_HOST, SEPARATOR, START_OF_USER, digit_groups, ungrouped
 
 KEY = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
 """The user part of a tenant key."""
 
 _ID = digit_groups(9, 13)
-_LABEL = r"(?P<label>[^\W\d_][^\n:：<>\d@#]{0,60}?)[ ]{0,2}[:：]?\s{0,3}"
+_LABEL = r"(?P<label>[^\W\d_][^\n:：<>\d@#]{0,60}?)" + SEPARATOR
 _LABELLED = re.compile(rf"{_LABEL}(?P<id>{_ID})")
 _AFTER_KEY = re.compile(r"\s{0,3}(?:<[^<>\n]{0,300}>)?[\s|•*·,;–()-]{0,6}")
-_BEFORE_KEY = re.compile(rf"{_LABELLED.pattern}\s{{0,4}}(?:[^\W\d_][^\n:：<>\d@#]{{0,40}}[:：]\s{{0,3}})?"
+_BEFORE_KEY = re.compile(rf"{_LABELLED.pattern}[\s*]{{0,5}}(?:[^\W\d_][^\n:：<>\d@#]{{0,40}}[:：][\s*]{{0,5}})?"
                          r"(?:sips?:)?\Z")
 _BEFORE_LIMIT = 160
+_KEYS_LIMIT = 200
 _OF_VIDEO = re.compile(r"vtc|v[ií]d[eé]o|wideo|ビデオ|видео|відео|βίντεο|비디오|화상|视频|視訊|וידאו|فيديو",
                        re.IGNORECASE)
 _OF_SOMETHING_ELSE = re.compile(
@@ -53,7 +55,7 @@ def coordinates(text: str, address: re.Pattern[str], *, only_video_labels: bool 
     label in a language that is not known here.
     """
     taken = 0
-    for key in address.finditer(text):
+    for key in islice(address.finditer(text), _KEYS_LIMIT):
         found = _behind_key(text, key.end(), only_video_labels) or _before_key(text, taken, key.start())
         if found is None:
             continue
@@ -68,8 +70,8 @@ def _behind_key(text: str, at: int, only_video_labels: bool) -> tuple[str, int] 
     if labelled is None:
         return None
     if not _OF_VIDEO.search(labelled["label"]):
-        unknown = only_video_labels or _OF_SOMETHING_ELSE.search(labelled["label"])
-        if unknown or not _CERTAIN_GROUPS.fullmatch(labelled["id"]):
+        useless = only_video_labels or len(labelled["label"]) < 3 or _OF_SOMETHING_ELSE.search(labelled["label"])
+        if useless or not _CERTAIN_GROUPS.fullmatch(labelled["id"]):
             return None
     return labelled["id"], labelled.end()
 

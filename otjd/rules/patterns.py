@@ -24,11 +24,14 @@ END_OF_HOST = r"(?![A-Za-z0-9_@-])(?!\.[A-Za-z0-9_])"
 START_OF_USER = r"(?<![\w.+%@/=&?#-])"
 """Before the user part of an address in a text: it begins here, and is no part of a web address."""
 
+SEPARATOR = r"[ *]{0,3}[:：]?[\s*•·|]{0,5}"
+"""What may stand between a label and its value: a colon or none, a line end, marks of bold text or lists."""
+
+_SEPARATOR = re.compile(SEPARATOR)
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9])?")
 _DOMAIN = re.compile(DOMAIN)
 _PARAMETERS_LIMIT = 100
 _LINKS_LIMIT = 100
-_SEPARATOR = re.compile(r"[ ]{0,3}[:：]?\s{0,3}(?:[•*·-]\s{0,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def digit_groups(least: int, most: int) -> str:
 
     It takes whole numbers only, and none that a `#` ends: that is for telephones. See `ungrouped`.
     """
-    return rf"(?<![\d+,.-])[0-9](?:[ -]?[0-9]){{{least - 1},{most - 1}}}(?![ -]?\d|[.,]\d| ?#)"
+    return rf"(?<![\d+,.-])(?<!\d )[0-9](?:[ -]?[0-9]){{{least - 1},{most - 1}}}(?![ -]?\d|[.,]\d| ?#)"
 
 
 def ungrouped(text: str) -> str:

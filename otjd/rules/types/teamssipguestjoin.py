@@ -1,8 +1,8 @@
 """`teamssipguestjoin`: a Teams meeting of a tenant without interop, as a guest (invitations.md section 2.4).
 
-Where the invitation prints meeting id and passcode, and the rule has a company id, the alias is made of these,
-since the form of the blob for the join link is not documented. Otherwise it is the documented one, with the company
-id behind the tenant. Meetings with coordinates for video systems are left to the types that read those: they cannot
+Where the invitation prints meeting id and passcode, and the rule has a company id, the alias is made of these, as
+the form of the blob for the join link is not documented. Otherwise it is the documented one, with the company id
+behind the tenant. Meetings with coordinates for video systems are left to the types that read those: they cannot
 be joined this way.
 """
 
