@@ -38,6 +38,7 @@ _OTHER_FOLDERS = frozenset("""
     conflicts localfailures serverfailures recipientcache quickcontacts conversationhistory adminauditlogs
     todosearch mycontacts directory imcontactlist peopleconnect favorites mecontact
     personmetadata""".split())  # noqa: SIM905 - forty quoted names are not easier to read
+_MEETING_RESPONSES = frozenset({"AcceptItem", "TentativelyAcceptItem", "DeclineItem"})
 _ID_FORMATS = frozenset({"EwsLegacyId", "EwsId", "EntryId", "HexEntryId", "StoreId", "OwaId"})
 
 
@@ -135,7 +136,31 @@ class ConvertId:
     ids: tuple[AlternateId, ...]
 
 
-Request = GetFolder | FindItem | GetItem | ConvertId
+@dataclass(frozen=True, slots=True)
+class FindFolder:
+    """List the folders in others; with `is_deep` those in them too. `pages`: the client wants paging offsets."""
+
+    parents: tuple[FolderRef, ...]
+    is_deep: bool = False
+    pages: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveNames:
+    """Find mailboxes by a part of their name or address."""
+
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """CreateItem, UpdateItem or DeleteItem: for each of its parts, whether it is the response to a meeting."""
+
+    operation: str
+    is_response: tuple[bool, ...]
+
+
+Request = GetFolder | FindItem | GetItem | ConvertId | FindFolder | ResolveNames | Change
 
 
 def read_header(envelope: Envelope) -> Header:
@@ -196,8 +221,27 @@ def _convert_id(element: etree._Element, _: tzinfo) -> ConvertId:
     return ConvertId(_format(element, "DestinationFormat"), ids)
 
 
+def _find_folder(element: etree._Element, _: tzinfo) -> FindFolder:
+    return FindFolder(_folders(element, "ParentFolderIds"), element.get("Traversal", "").strip() == "Deep",
+                      markup.child(element, "IndexedPageFolderView") is not None)
+
+
+def _resolve_names(element: etree._Element, _: tzinfo) -> ResolveNames:
+    return ResolveNames(markup.content(_part(element, "UnresolvedEntry")))
+
+
+def _change(parts: str) -> Callable[[etree._Element, tzinfo], Change]:
+    def read(element: etree._Element, _: tzinfo) -> Change:
+        is_response = tuple(markup.local_name(e) in _MEETING_RESPONSES for e in _part(element, parts))
+        _check_count(is_response, IDS_LIMIT, parts, element)
+        return Change(markup.local_name(element), is_response)
+    return read
+
+
 _OPERATIONS: dict[str, Callable[[etree._Element, tzinfo], Request]] = {
-    "GetFolder": _get_folder, "FindItem": _find_item, "GetItem": _get_item, "ConvertId": _convert_id}
+    "GetFolder": _get_folder, "FindItem": _find_item, "GetItem": _get_item, "ConvertId": _convert_id,
+    "FindFolder": _find_folder, "ResolveNames": _resolve_names, "CreateItem": _change("Items"),
+    "UpdateItem": _change("ItemChanges"), "DeleteItem": _change("ItemIds")}
 
 
 def _part(element: etree._Element, name: str) -> etree._Element:

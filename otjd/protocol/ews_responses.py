@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
@@ -16,6 +16,7 @@ _LATEST_VERSION = "V2017_07_11"
 _EXCHANGE_2013_SP1_BUILD = 847
 
 MESSAGE_TEXTS = {
+    "ErrorAccessDenied": "Access is denied. Check credentials and try again.",
     "ErrorCalendarCannotUseIdForOccurrenceId": "The Id is not that of a recurring master.",
     "ErrorCalendarCannotUseIdForRecurringMasterId": "The Id is not that of an occurrence of a recurring master.",
     "ErrorCalendarEndDateIsEarlierThanStartDate": "EndDate is earlier than StartDate",
@@ -28,9 +29,14 @@ MESSAGE_TEXTS = {
     "ErrorInvalidIdMalformed": "Id is malformed.",
     "ErrorInvalidPagingMaxRows": "Max Rows must be greater than zero.",
     "ErrorItemNotFound": "The specified object was not found in the store.",
+    "ErrorNameResolutionNoResults": "No results were found.",
     "ErrorNonExistentMailbox": "The SMTP address has no mailbox associated with it.",
 }
 """What is said with each code that a response message may have."""
+
+
+_CONTAINERS = {"GetItem": "<m:Items/>", "GetFolder": "<m:Folders/>", "CreateItem": "<m:Items/>",
+               "UpdateItem": "<m:Items/>"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ def success(operation: str, content: str) -> str:
 
 def error(operation: str, code: str) -> str:
     """A response message that answers with an error; the operation's empty container comes with it."""
-    container = {"GetItem": "<m:Items/>", "GetFolder": "<m:Folders/>"}.get(operation, "")
+    container = _CONTAINERS.get(operation, "")
     return (f'<m:{operation}ResponseMessage ResponseClass="Error"><m:MessageText>{text(MESSAGE_TEXTS[code])}'
             f"</m:MessageText><m:ResponseCode>{code}</m:ResponseCode><m:DescriptiveLinkKey>0</m:DescriptiveLinkKey>"
             f"{container}</m:{operation}ResponseMessage>")
@@ -128,8 +134,33 @@ _READ_ONLY = ("<t:EffectiveRights><t:CreateAssociated>false</t:CreateAssociated>
               "<t:Delete>false</t:Delete><t:Modify>false</t:Modify><t:Read>true</t:Read></t:EffectiveRights>")
 
 
+def folders_within(parent: str, *, is_deep: bool) -> tuple[str, ...]:
+    """The names of the folders in `parent`; with `is_deep` each is followed by those in it."""
+    found: tuple[str, ...] = ()
+    for name, facts in FOLDER_FACTS.items():
+        if facts.parent == parent:
+            found += (name, *(folders_within(name, is_deep=True) if is_deep else ()))
+    return found
+
+
+def found_folders(written: Sequence[str], *, pages: bool) -> str:
+    """What FindFolder answers for one parent, on one page."""
+    offset = f'IndexedPagingOffset="{len(written)}" ' if pages else ""
+    return (f'<m:RootFolder {offset}TotalItemsInView="{len(written)}" IncludesLastItemInRange="true">'
+            f"<t:Folders>{''.join(written)}</t:Folders></m:RootFolder>")
+
+
+def resolution(room_email: str) -> str:
+    """What ResolveNames answers: the one mailbox there is."""
+    address = text(room_email)
+    return ('<m:ResolutionSet TotalItemsInView="1" IncludesLastItemInRange="true"><t:Resolution><t:Mailbox>'
+            f"<t:Name>{address}</t:Name><t:EmailAddress>{address}</t:EmailAddress>"
+            "<t:RoutingType>SMTP</t:RoutingType><t:MailboxType>Mailbox</t:MailboxType></t:Mailbox></t:Resolution>"
+            "</m:ResolutionSet>")
+
+
 def folder(name: str, room_email: str, total: int | None) -> str:
-    """A folder as GetFolder tells of it; `total` is the number of its items, None where that is not known."""
+    """A folder as it is told of; `total` is the number of its items, None where that is not known."""
     facts = FOLDER_FACTS[name]
     ids = ews_ids.folder_ids(room_email)
     child_folders = sum(f.parent == name for f in FOLDER_FACTS.values())
@@ -138,10 +169,9 @@ def folder(name: str, room_email: str, total: int | None) -> str:
     folder_class = f"<t:FolderClass>{facts.folder_class}</t:FolderClass>" if facts.folder_class else ""
     count = "" if total is None else f"<t:TotalCount>{total}</t:TotalCount>"
     unread = "<t:UnreadCount>0</t:UnreadCount>" if facts.element == "Folder" else ""
-    return (f'<m:Folders><t:{facts.element}><t:FolderId Id="{ids[name]}" ChangeKey="{key}"/>{parent}{folder_class}'
+    return (f'<t:{facts.element}><t:FolderId Id="{ids[name]}" ChangeKey="{key}"/>{parent}{folder_class}'
             f"<t:DisplayName>{facts.display_name}</t:DisplayName>{count}"
-            f"<t:ChildFolderCount>{child_folders}</t:ChildFolderCount>{_READ_ONLY}{unread}</t:{facts.element}>"
-            "</m:Folders>")
+            f"<t:ChildFolderCount>{child_folders}</t:ChildFolderCount>{_READ_ONLY}{unread}</t:{facts.element}>")
 
 
 def convert_id(text_id: str, source: str, destination: str) -> str | None:

@@ -14,7 +14,9 @@ from otjd.protocol.ews_ids import IdKind
 from otjd.protocol.ews_requests import (
     AlternateId,
     CalendarView,
+    Change,
     ConvertId,
+    FindFolder,
     FindItem,
     FolderRef,
     GetFolder,
@@ -23,6 +25,7 @@ from otjd.protocol.ews_requests import (
     ItemRefKind,
     PageView,
     Request,
+    ResolveNames,
 )
 from otjd.protocol.ews_shapes import ItemShape
 from otjd.protocol.soap import SoapFault
@@ -95,14 +98,21 @@ class Answers:
         """
         match request:
             case FindItem():
-                return self._find_item(request, account)
+                answer = self._find_item(request, account)
             case GetItem():
-                return self._each("GetItem", request.items, lambda ref: self._item(ref, request.shape, account))
+                answer = self._each("GetItem", request.items, lambda ref: self._item(ref, request.shape, account))
             case GetFolder():
-                return self._each("GetFolder", request.folders, lambda ref: self._folder(ref, account))
+                answer = self._each("GetFolder", request.folders, lambda ref: self._folder(ref, account))
+            case FindFolder():
+                answer = self._each("FindFolder", request.parents, lambda ref: self._folders(ref, request, account))
             case ConvertId():
-                return self._each("ConvertId", request.ids,
-                                  lambda alternate: self._converted(alternate, request.destination, account))
+                answer = self._each("ConvertId", request.ids,
+                                    lambda alternate: self._converted(alternate, request.destination, account))
+            case ResolveNames():
+                answer = self._each("ResolveNames", (request.entry,), lambda entry: _resolved(entry, account))
+            case Change():
+                answer = self._each(request.operation, request.is_response, _changed)
+        return answer
 
     def _each(self, operation: str, parts: Sequence[T], content: Callable[[T], str]) -> Answer:
         messages, first_error = [], ""
@@ -145,7 +155,14 @@ class Answers:
         return ews_responses.items(self._texts.for_reading(account.room, meeting, shape))
 
     def _folder(self, ref: FolderRef, account: Account) -> str:
-        name = _folder_name(ref, account)
+        return f"<m:Folders>{self._written_folder(_folder_name(ref, account), account)}</m:Folders>"
+
+    def _folders(self, ref: FolderRef, request: FindFolder, account: Account) -> str:
+        names = ews_responses.folders_within(_folder_name(ref, account), is_deep=request.is_deep)
+        return ews_responses.found_folders([self._written_folder(name, account) for name in names],
+                                           pages=request.pages)
+
+    def _written_folder(self, name: str, account: Account) -> str:
         total: int | None = 0
         if name == "calendar":
             agenda = self._known_agenda(account)
@@ -173,6 +190,21 @@ class Answers:
             raise SoapFault("ErrorServerBusy", "The server cannot service this request right now. "
                             "Try again later.", values={"BackOffMilliseconds": str(BACK_OFF_MS)}, is_ours=True)
         return agenda
+
+
+def _resolved(entry: str, account: Account) -> str:
+    """The account's own mailbox is the only one in this directory."""
+    _, _, address = entry.rpartition(":")  # "smtp:" may stand before it
+    if not is_own(address, account) and address.strip().lower() != account.room.email.partition("@")[0]:
+        raise _Refused("ErrorNameResolutionNoResults")
+    return ews_responses.resolution(account.room.email)
+
+
+def _changed(is_response: bool) -> str:
+    """Nothing here can be changed; responses to meetings are taken, and change nothing (poly.md 5.1)."""
+    if not is_response:
+        raise _Refused("ErrorAccessDenied")
+    return "<m:Items/>"
 
 
 def _own_id(text: str, kind: IdKind, otherwise: str) -> bytes:

@@ -131,3 +131,17 @@ def test_a_room_that_was_never_read_is_busy_with_a_back_off(exchange: Exchange, 
     with pytest.raises(exchangelib.errors.ErrorServerBusy) as busy:
         list(calendar.view(NOW, NOW + timedelta(days=1)))
     assert busy.value.back_off == 10
+
+
+def test_folders_are_walked_names_resolved_and_changes_denied(asked: list[str]) -> None:
+    own = account()
+    assert {"Calendar", "Inbox", "Sent Items"} <= {f.name for f in own.root.walk()}
+    (resolved,) = own.protocol.resolve_names(["boardroom@example.com"])
+    assert resolved.email_address == "boardroom@example.com"
+    item = next(iter(own.calendar.view(NOW, NOW + timedelta(days=1))))
+    with pytest.raises(exchangelib.errors.ErrorAccessDenied):
+        item.delete()
+    booking = exchangelib.CalendarItem(account=own, folder=own.calendar, subject="Mine", start=exchangelib.EWSDateTime.
+                                       from_datetime(NOW), end=exchangelib.EWSDateTime.from_datetime(NOW))
+    with pytest.raises(exchangelib.errors.ErrorAccessDenied):
+        booking.save()

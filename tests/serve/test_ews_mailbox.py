@@ -1,0 +1,91 @@
+"""What the emulated Exchange answers to FindFolder, ResolveNames, and requests that would change something."""
+
+from __future__ import annotations
+
+import pytest
+
+from otjd.protocol import ews_ids
+from tests.serve.ews_support import ROOM, UNKNOWN_ID, Exchange, busy_room, codes, texts
+
+SHAPE = "<m:FolderShape><t:BaseShape>Default</t:BaseShape></m:FolderShape>"
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    return busy_room()
+
+
+def find_folder(*parents: str, traversal: str = "Shallow", view: str = "") -> str:
+    ids = "".join(f'<t:DistinguishedFolderId Id="{p}"/>' for p in parents)
+    return (f'<m:FindFolder Traversal="{traversal}">{SHAPE}{view}<m:ParentFolderIds>{ids}</m:ParentFolderIds>'
+            "</m:FindFolder>")
+
+
+def names(exchange: Exchange, request: str) -> list[str]:
+    return texts(exchange.ask(request), ".//t:DisplayName")
+
+
+def test_folders_are_found_in_their_parents(exchange: Exchange) -> None:
+    assert names(exchange, find_folder("root")) == ["Top of Information Store"]
+    below = names(exchange, find_folder("msgfolderroot"))
+    assert {"Calendar", "Inbox"} <= set(below)
+    assert names(exchange, find_folder("root", traversal="Deep")) == ["Top of Information Store", *below]
+    assert names(exchange, find_folder("calendar", "inbox")) == []
+
+
+def test_each_parent_is_answered_for_itself(exchange: Exchange) -> None:
+    assert codes(exchange.ask(find_folder("root", "voicemail"))) == ["NoError", "ErrorFolderNotFound"]
+
+
+def test_a_client_that_pages_gets_one_page(exchange: Exchange) -> None:
+    view = '<m:IndexedPageFolderView MaxEntriesReturned="100" Offset="0" BasePoint="Beginning"/>'
+    messages = exchange.ask(find_folder("root", view=view))
+    assert texts(messages, ".//m:RootFolder/@*") == ["1", "1", "true"]
+
+
+def test_the_calendar_that_is_found_is_the_one_that_can_be_listed(exchange: Exchange) -> None:
+    messages = exchange.ask(find_folder("root", traversal="Deep"))
+    assert texts(messages, ".//t:CalendarFolder/t:FolderId/@Id") == [ews_ids.folder_ids(ROOM.email)["calendar"]]
+    assert texts(messages, ".//t:CalendarFolder/t:TotalCount") == ["3"]
+
+
+def resolve(entry: str) -> str:
+    return (f'<m:ResolveNames ReturnFullContactData="false"><m:UnresolvedEntry>{entry}</m:UnresolvedEntry>'
+            "</m:ResolveNames>")
+
+
+@pytest.mark.parametrize("entry", ["boardroom@example.com", "BoardRoom@Example.com", "smtp:boardroom@example.com",
+                                   "boardroom", "Boardroom-1"])
+def test_the_own_mailbox_is_resolved(exchange: Exchange, entry: str) -> None:
+    assert texts(exchange.ask(resolve(entry)), ".//t:EmailAddress") == ["boardroom@example.com"]
+
+
+@pytest.mark.parametrize("entry", ["lounge@example.com", "lounge", "ada", "example.com", ""])
+def test_nobody_else_is_in_the_directory(exchange: Exchange, entry: str) -> None:
+    assert codes(exchange.ask(resolve(entry))) == ["ErrorNameResolutionNoResults"]
+
+
+def test_responses_to_meetings_succeed_and_everything_else_is_denied(exchange: Exchange) -> None:
+    before = exchange.cache.agenda(ROOM)
+    reference = f'<t:ReferenceItemId Id="{UNKNOWN_ID}"/>'
+    created = exchange.ask('<m:CreateItem MessageDisposition="SendAndSaveCopy"><m:Items>'
+                           f"<t:AcceptItem>{reference}</t:AcceptItem><t:CalendarItem/>"
+                           f"<t:TentativelyAcceptItem>{reference}</t:TentativelyAcceptItem>"
+                           f"<t:DeclineItem>{reference}</t:DeclineItem></m:Items></m:CreateItem>")
+    assert codes(created) == ["NoError", "ErrorAccessDenied", "NoError", "NoError"]
+    updated = exchange.ask('<m:UpdateItem ConflictResolution="AutoResolve"><m:ItemChanges><t:ItemChange>'
+                           f'<t:ItemId Id="{UNKNOWN_ID}"/><t:Updates/></t:ItemChange>'
+                           "</m:ItemChanges></m:UpdateItem>")
+    assert codes(updated) == ["ErrorAccessDenied"]
+    deleted = exchange.ask('<m:DeleteItem DeleteType="HardDelete"><m:ItemIds>'
+                           f'<t:ItemId Id="{UNKNOWN_ID}"/><t:ItemId Id="{UNKNOWN_ID}"/>'
+                           "</m:ItemIds></m:DeleteItem>")
+    assert codes(deleted) == ["ErrorAccessDenied", "ErrorAccessDenied"]
+    assert exchange.cache.agenda(ROOM) is before
+
+
+@pytest.mark.parametrize("request_", [
+    "<m:CreateItem/>", "<m:CreateItem><m:Items/></m:CreateItem>", "<m:ResolveNames/>", "<m:FindFolder/>",
+    "<m:DeleteItem><m:ItemIds/></m:DeleteItem>"])
+def test_what_lacks_a_required_part_is_a_schema_violation(exchange: Exchange, request_: str) -> None:
+    assert exchange.fault(request_) == "ErrorSchemaValidation"
