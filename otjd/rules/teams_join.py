@@ -27,7 +27,7 @@ _SHORT_PATH = re.compile(r"/meet/([0-9]{9,17})/?")
 
 _ID = re.compile(digit_groups(9, 17))
 _ID_GROUPS = re.compile(r"[0-9]{9,17}|[0-9]{3}(?:[ -][0-9]{3}){2,4}(?:[ -][0-9]{1,3})?")
-_ID_LABEL = re.compile(r"[^\W\d_][^\n:：\d]{0,40}" + SEPARATOR + r"\Z")
+_ID_LABEL = re.compile(r"[^\W\d_][^\n:：\d<>]{0,40}" + SEPARATOR + r"\Z")
 _NOT_AN_ID = re.compile(
     r"phone|fono\b|telef|téléph|puheli|電話|电话|전화|телеф|vtc|v[ií]d[eé]o|wideo|ビデオ|видео|zoom|webex|mobil|\btel\b",
     re.IGNORECASE)
@@ -40,7 +40,7 @@ _CODE_LABEL = re.compile(
     r"κωδικός",
     re.IGNORECASE)
 _CODE_BEHIND_ID = re.compile(
-    rf"[\s*|•·,;]{{0,6}}([^\W\d_][^\n:：\d]{{0,40}}?)(?=[ *]{{0,3}}[:：]){SEPARATOR}{_CODE}")
+    rf"[\s*|•·,;]{{0,6}}([^\W\d_][^\n:：\d<>]{{0,40}}?)(?=[ *]{{0,3}}[:：]){SEPARATOR}{_CODE}")
 _ONLY_CODE = re.compile(_CODE)
 _RANDOM = re.compile(r".*[0-9]|[A-Za-z]+[A-Z][A-Za-z]*[a-z]|[a-z]+[A-Z]")
 _TEAMS = re.compile(r"microsoft\s+teams|teams\.(?:microsoft|cloud\.microsoft)", re.IGNORECASE)
