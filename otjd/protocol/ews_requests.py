@@ -25,6 +25,9 @@ IDS_LIMIT = 1000
 FOLDERS_LIMIT = 100
 """Folders in one request."""
 
+CHANGES_LIMIT = 512
+"""Changes of one SyncFolderItems; the schema's own limit."""
+
 VERSIONS = frozenset({"Exchange2007", "Exchange2007_SP1", "Exchange2010", "Exchange2010_SP1", "Exchange2010_SP2",
                       "Exchange2013", "Exchange2013_SP1", "Exchange2016"})
 """The names of RequestServerVersion."""
@@ -160,7 +163,26 @@ class Change:
     is_response: tuple[bool, ...]
 
 
-Request = GetFolder | FindItem | GetItem | ConvertId | FindFolder | ResolveNames | Change
+@dataclass(frozen=True, slots=True)
+class SyncFolderItems:
+    """Tell what changed in a folder since `state`, which is empty at first; at most `limit` changes."""
+
+    shape: ItemShape
+    folder: FolderRef
+    state: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFolderHierarchy:
+    """Tell which folders there are since `state`; without `folder` in the whole mailbox."""
+
+    folder: FolderRef
+    state: str
+
+
+Request = (GetFolder | FindItem | GetItem | ConvertId | FindFolder | ResolveNames | Change | SyncFolderItems
+           | SyncFolderHierarchy)
 
 
 def read_header(envelope: Envelope) -> Header:
@@ -238,10 +260,26 @@ def _change(parts: str) -> Callable[[etree._Element, tzinfo], Change]:
     return read
 
 
+def _sync_folder_items(element: etree._Element, _: tzinfo) -> SyncFolderItems:
+    limit = markup.content(_part(element, "MaxChangesReturned")).strip()
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= CHANGES_LIMIT):
+        raise schema_violation(f"The element 'MaxChangesReturned' is invalid: '{limit[:40]}' is not a whole "
+                               f"number from 1 to {CHANGES_LIMIT}.", element)
+    return SyncFolderItems(read_shape(markup.child(element, "ItemShape")), _folders(element, "SyncFolderId")[0],
+                           markup.content(markup.child(element, "SyncState")).strip(), int(limit))
+
+
+def _sync_folder_hierarchy(element: etree._Element, _: tzinfo) -> SyncFolderHierarchy:
+    whole = markup.child(element, "SyncFolderId") is None
+    return SyncFolderHierarchy(FolderRef(name="msgfolderroot") if whole else _folders(element, "SyncFolderId")[0],
+                               markup.content(markup.child(element, "SyncState")).strip())
+
+
 _OPERATIONS: dict[str, Callable[[etree._Element, tzinfo], Request]] = {
     "GetFolder": _get_folder, "FindItem": _find_item, "GetItem": _get_item, "ConvertId": _convert_id,
     "FindFolder": _find_folder, "ResolveNames": _resolve_names, "CreateItem": _change("Items"),
-    "UpdateItem": _change("ItemChanges"), "DeleteItem": _change("ItemIds")}
+    "UpdateItem": _change("ItemChanges"), "DeleteItem": _change("ItemIds"),
+    "SyncFolderItems": _sync_folder_items, "SyncFolderHierarchy": _sync_folder_hierarchy}
 
 
 def _part(element: etree._Element, name: str) -> etree._Element:

@@ -28,6 +28,7 @@ MESSAGE_TEXTS = {
     "ErrorInvalidIdEmpty": "Id is empty.",
     "ErrorInvalidIdMalformed": "Id is malformed.",
     "ErrorInvalidPagingMaxRows": "Max Rows must be greater than zero.",
+    "ErrorInvalidSyncStateData": "Synchronization state data is corrupt or otherwise invalid.",
     "ErrorItemNotFound": "The specified object was not found in the store.",
     "ErrorNameResolutionNoResults": "No results were found.",
     "ErrorNonExistentMailbox": "The SMTP address has no mailbox associated with it.",
@@ -148,6 +149,24 @@ def found_folders(written: Sequence[str], *, pages: bool) -> str:
     offset = f'IndexedPagingOffset="{len(written)}" ' if pages else ""
     return (f'<m:RootFolder {offset}TotalItemsInView="{len(written)}" IncludesLastItemInRange="true">'
             f"<t:Folders>{''.join(written)}</t:Folders></m:RootFolder>")
+
+
+def item_changes(state: str, is_last: bool, *, created: Iterable[str], updated: Iterable[str],
+                 deleted: Iterable[tuple[str, str]]) -> str:
+    """What SyncFolderItems answers: items as they are written, of deleted ones meeting id and ChangeKey."""
+    gone = (f'<t:ItemId Id="{ews_ids.item_id(key)}" ChangeKey="{attribute(change_key)}"/>'
+            for key, change_key in deleted)
+    told = "".join(f"<t:{kind}>{content}</t:{kind}>" for kind, contents in
+                   (("Create", created), ("Update", updated), ("Delete", gone)) for content in contents)
+    return (f"<m:SyncState>{state}</m:SyncState><m:IncludesLastItemInRange>{'true' if is_last else 'false'}"
+            f"</m:IncludesLastItemInRange><m:Changes>{told}</m:Changes>")
+
+
+def folder_changes(state: str, created: Iterable[str]) -> str:
+    """What SyncFolderHierarchy answers."""
+    told = "".join(f"<t:Create>{content}</t:Create>" for content in created)
+    return (f"<m:SyncState>{state}</m:SyncState><m:IncludesLastFolderInRange>true</m:IncludesLastFolderInRange>"
+            f"<m:Changes>{told}</m:Changes>")
 
 
 def resolution(room_email: str) -> str:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from otjd.meetings.cache import Agenda, Freshness, MeetingCache, UnknownRoomError
 from otjd.meetings.model import Meeting, Window
-from otjd.protocol import ews_ids, ews_responses
+from otjd.protocol import ews_ids, ews_responses, ews_sync
 from otjd.protocol.ews_ids import IdKind
 from otjd.protocol.ews_requests import (
     AlternateId,
@@ -26,6 +26,8 @@ from otjd.protocol.ews_requests import (
     PageView,
     Request,
     ResolveNames,
+    SyncFolderHierarchy,
+    SyncFolderItems,
 )
 from otjd.protocol.ews_shapes import ItemShape
 from otjd.protocol.soap import SoapFault
@@ -104,12 +106,18 @@ class Answers:
             case GetFolder():
                 answer = self._each("GetFolder", request.folders, lambda ref: self._folder(ref, account))
             case FindFolder():
-                answer = self._each("FindFolder", request.parents, lambda ref: self._folders(ref, request, account))
+                answer = self._each("FindFolder", request.parents,
+                                    lambda ref: self._folders(ref, request, account))
             case ConvertId():
                 answer = self._each("ConvertId", request.ids,
                                     lambda alternate: self._converted(alternate, request.destination, account))
             case ResolveNames():
                 answer = self._each("ResolveNames", (request.entry,), lambda entry: _resolved(entry, account))
+            case SyncFolderItems():
+                answer = self._each("SyncFolderItems", (request,), lambda sync: self._item_changes(sync, account))
+            case SyncFolderHierarchy():
+                answer = self._each("SyncFolderHierarchy", (request,),
+                                    lambda sync: self._folder_changes(sync, account))
             case Change():
                 answer = self._each(request.operation, request.is_response, _changed)
         return answer
@@ -161,6 +169,29 @@ class Answers:
         names = ews_responses.folders_within(_folder_name(ref, account), is_deep=request.is_deep)
         return ews_responses.found_folders([self._written_folder(name, account) for name in names],
                                            pages=request.pages)
+
+    def _item_changes(self, request: SyncFolderItems, account: Account) -> str:
+        meetings = {}
+        if _folder_name(request.folder, account) == "calendar":
+            meetings = {m.id: m for m in self._agenda(account).meetings}
+        try:
+            known = ews_sync.read_state(request.state)
+        except ews_sync.BrokenStateError:
+            raise _Refused("ErrorInvalidSyncStateData") from None
+        current = {key: self._texts.change_key(m) for key, m in meetings.items()}
+        changes = ews_sync.changes(known, current, request.limit)
+        created, updated = ([self._texts.for_list(account.room, meetings[key], request.shape.extended)
+                             for key in keys] for keys in (changes.created, changes.updated))
+        return ews_responses.item_changes(ews_sync.write_state(changes.known), changes.is_last, created=created,
+                                          updated=updated, deleted=changes.deleted)
+
+    def _folder_changes(self, request: SyncFolderHierarchy, account: Account) -> str:
+        names = ews_responses.folders_within(_folder_name(request.folder, account), is_deep=True)
+        state = ews_sync.hierarchy_state(account.room.email)
+        if request.state not in ("", state):
+            raise _Refused("ErrorInvalidSyncStateData")
+        return ews_responses.folder_changes(state, [] if request.state else [
+            self._written_folder(name, account) for name in names])
 
     def _written_folder(self, name: str, account: Account) -> str:
         total: int | None = 0

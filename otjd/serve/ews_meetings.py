@@ -53,6 +53,10 @@ class MeetingTexts:
         return item_with_bodies(written.text, Bodies(details.text, details.html), shape,
                                 self._extended(written, shape.extended))
 
+    def change_key(self, meeting: Meeting) -> str:
+        """The ChangeKey of the item that a meeting is shown as."""
+        return change_key(_FORMAT, meeting.change_key, self._join_details.digest)
+
     def _extended(self, written: _Written, fields: Sequence[ExtendedField]) -> str:
         if not fields:
             return ""
@@ -69,8 +73,7 @@ class MeetingTexts:
         # the cache hands out the same object as long as nothing visible changed
         if kept is not None and kept.meeting is meeting:
             return kept
-        shown = Shown(room.email, change_key(_FORMAT, meeting.change_key, self._join_details.digest),
-                      dial_uri(meeting))
+        shown = Shown(room.email, self.change_key(meeting), dial_uri(meeting))
         written = _Written(meeting, item_text(meeting, shown))
         if kept is None and len(self._kept) >= self._limit:
             del self._kept[next(iter(self._kept))]

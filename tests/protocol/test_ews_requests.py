@@ -186,7 +186,7 @@ def test_too_many_ids_are_refused(operation: str) -> None:
     assert refused(operation).code == "ErrorExceededFindCountLimit"
 
 
-@pytest.mark.parametrize("operation", ["LaunchRocket", "SyncFolderItems", "MoveItem", "findItem"])
+@pytest.mark.parametrize("operation", ["LaunchRocket", "CopyItem", "MoveItem", "findItem"])
 def test_an_operation_that_is_not_served_is_named(operation: str) -> None:
     fault = refused(f"<m:{operation}/>")
     assert fault.code == "ErrorInvalidOperation"

@@ -121,8 +121,19 @@ def test_what_is_not_served_is_asked_for_once_only(asked: list[str]) -> None:
     calendar = account().calendar
     before = len(asked)
     with pytest.raises(exchangelib.errors.ErrorInvalidOperation):
-        list(calendar.sync_items())
-    assert asked[before:] == ["SyncFolderItems ErrorInvalidOperation"]
+        calendar.subscribe_to_pull()
+    assert asked[before:] == ["Subscribe ErrorInvalidOperation"]
+
+
+def test_items_and_folders_are_kept_in_step(exchange: Exchange, asked: list[str]) -> None:
+    calendar = account().calendar
+    assert [change for change, _ in calendar.sync_items(only_fields=["subject"])] == ["create"] * 4
+    exchange.show(meeting("weekly", NOW + timedelta(hours=2), subject="Moved"), meeting("new"))
+    changes = list(calendar.sync_items(only_fields=["subject"]))
+    assert sorted(change for change, _ in changes) == ["create", "delete", "delete", "delete", "update"]
+    assert [item.subject for change, item in changes if change == "update"] == ["Moved"]
+    assert list(calendar.sync_items()) == []
+    assert "Calendar" in [folder.name for _, folder in account().root.sync_hierarchy()]
 
 
 def test_a_room_that_was_never_read_is_busy_with_a_back_off(exchange: Exchange, asked: list[str]) -> None:
@@ -141,7 +152,7 @@ def test_folders_are_walked_names_resolved_and_changes_denied(asked: list[str]) 
     item = next(iter(own.calendar.view(NOW, NOW + timedelta(days=1))))
     with pytest.raises(exchangelib.errors.ErrorAccessDenied):
         item.delete()
-    booking = exchangelib.CalendarItem(account=own, folder=own.calendar, subject="Mine", start=exchangelib.EWSDateTime.
-                                       from_datetime(NOW), end=exchangelib.EWSDateTime.from_datetime(NOW))
+    start = exchangelib.EWSDateTime.from_datetime(NOW)
+    booking = exchangelib.CalendarItem(account=own, folder=own.calendar, subject="Mine", start=start, end=start)
     with pytest.raises(exchangelib.errors.ErrorAccessDenied):
         booking.save()
