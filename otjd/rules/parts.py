@@ -1,0 +1,95 @@
+"""The parts of an event, each with its text, its links and its addresses, for types that look for these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from urllib.parse import unquote
+
+from otjd.rules.event import MeetingEvent
+from otjd.rules.links import original
+from otjd.rules.patterns import END_OF_HOST, WebAddress, property_links, web_address
+from otjd.rules.text import links_in
+
+_WITH_ADDRESS = re.compile(r"(?:sips?|mailto):", re.IGNORECASE)
+_SCHEMELESS = re.compile(r"(?<![\w.@/=&?#%:+~$-])(?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,10}/[^\s<>\"]{1,500}")
+_PERSON = re.compile(r"\b(?:im|conf|callto|pres|lync|skype|xmpp):\s{0,3}<?(?:sips?:)?\Z", re.IGNORECASE)
+_PUNCTUATION = ".,;:!?'*|)]}"
+_MANY = 1000
+_BEFORE = 200
+_START = r"(?<![A-Za-z0-9_\u00c0-\u024f\u0370-\u052f.+%@/=&?#~!$-])"
+"""An address begins here; scripts that set no blanks between words may stand directly before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`user`@`domain`, the domain in lower case, and up to 200 characters of the text before it.
+
+    `match` is for named groups within the user part.
+    """
+
+    user: str
+    domain: str
+    before: str
+    match: re.Match[str]
+
+
+def address_pattern(user: str, domain: str) -> re.Pattern[str]:
+    """An expression for an address in a text, for `Part.addresses`; `user` and `domain` are expressions."""
+    return re.compile(rf"{_START}(?P<user>{user})@(?P<domain>{domain}){END_OF_HOST}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of an event: a text, and links that a mail filter may have rewritten undone."""
+
+    text: str
+    links: tuple[str, ...]
+
+    def addresses(self, pattern: re.Pattern[str]) -> Iterator[Address]:
+        """The addresses of the text, then those of its links; none of presence and none of a person's calls."""
+        for match in islice(pattern.finditer(self.text), _MANY):
+            before = self.text[max(0, match.start() - _BEFORE):match.start()]
+            if not _PERSON.search(before):
+                yield _address(match, before)
+        for link in self.links:
+            if _WITH_ADDRESS.match(link):
+                address = unquote(link)
+                found = pattern.match(address, address.index(":") + 1)
+                if found is not None:
+                    yield _address(found, address[:found.start()])
+
+    def web_addresses(self) -> Iterator[WebAddress]:
+        """The web addresses of the links, then those that the text has without `https://`."""
+        bare = (f"https://{m[0].rstrip(_PUNCTUATION)}" for m in islice(_SCHEMELESS.finditer(self.text), _MANY))
+        for links in (self.links, bare):
+            for link in links:
+                address = web_address(original(link))
+                if address is not None:
+                    yield address
+
+
+def _address(match: re.Match[str], before: str) -> Address:
+    return Address(match["user"], match["domain"].lower(), before, match)
+
+
+def of_properties(event: MeetingEvent) -> Part:
+    """What the calendar itself knows of the online meeting."""
+    return Part("", property_links(event))
+
+
+def of_body(event: MeetingEvent) -> Part:
+    """The body."""
+    return Part(event.body.text, event.body.links)
+
+
+def of_location(event: MeetingEvent) -> Part:
+    """The location."""
+    return Part(event.location, links_in(event.location))
+
+
+def parts(event: MeetingEvent) -> tuple[Part, ...]:
+    """Properties, body and location."""
+    return of_properties(event), of_body(event), of_location(event)

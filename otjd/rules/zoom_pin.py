@@ -1,0 +1,67 @@
+"""The numeric passcode with which a room system joins a Zoom meeting (invitations.md section 2.15).
+
+An invitation may hold two passcodes: that for the web, which may have letters, and the numeric one for rooms and
+telephones. Only the latter can be dialled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from otjd.rules.patterns import SEPARATOR
+
+PIN = r"[0-9]{4,10}"
+_ENDS = r"(?=[*.,;)|]{0,3}(?:\s|<|\(|\Z))"
+_VALUE = rf"(?P<pin>{PIN}){_ENDS}"
+_LABEL = re.compile(
+    r"(?:pass(?:code|word|wort|ord)|kenn(?:code|wort)|mot de passe|code (?:secret|d['’]accès)|contraseña|"
+    r"código de acceso|clave|senha|palavra-passe|codice d['’]accesso|passcode|toegangscode|wachtwoord|lösenord|"
+    r"adgangskode|pääsykoodi|salasana|tunnuskoodi|kod dostępu|hasło|código|"
+    r"パスコード|パスワード|密码|密碼|口令|通行碼|암호|비밀번호|"
+    r"код доступа|пароль|parola|şifre|mã (?:bí mật|xác nhận)|kode sandi)"
+    rf"{SEPARATOR}{_VALUE}", re.IGNORECASE)
+_ROOM_SECTION = re.compile(r"h\.?323|@(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com", re.IGNORECASE)
+_NOT_A_PASSCODE = re.compile(r"host|particip|teilnehm|attend|phone|telef|fax|mobil|webinar|"
+                             r"\bid\b|-id\b|conf|extension|参加者|主持|ホスト", re.IGNORECASE)
+_MANY = 50
+
+
+def pins(text: str, meeting_id: str) -> Iterator[str]:
+    """Numeric passcodes of this meeting in a text, the most certain first."""
+    rooms = _ROOM_SECTION.search(text)
+    room_section = text[rooms.start():] if rooms else ""
+    yield from _of_dial_string(text, meeting_id)
+    yield from _behind_id(room_section, meeting_id)
+    yield from _labelled(room_section)
+    yield from _of_one_tap(text, meeting_id)
+    yield from _behind_id(text, meeting_id)
+    yield from _labelled(text)
+
+
+def _of_dial_string(text: str, meeting_id: str) -> Iterator[str]:
+    """`<ip>##<id>#<passcode>`."""
+    yield from re.findall(rf"##{meeting_id}#({PIN})(?![\w.@-])", text)
+
+
+def _of_one_tap(text: str, meeting_id: str) -> Iterator[str]:
+    """`+16465550142,,<id>#,,,,*<passcode>#`, also with `0#` for no participant number in between."""
+    yield from re.findall(rf",{meeting_id}#(?:,{{1,6}}0?#)?,{{1,6}}\*?({PIN})#", text)
+
+
+def _behind_id(text: str, meeting_id: str) -> Iterator[str]:
+    """A number under whatever label directly below the id, or below the address that holds it."""
+    grouped = "[ -]?".join(meeting_id)
+    pattern = (rf"(?<![0-9,#+]){grouped}(?![0-9#])(?:@[a-z0-9.-]{{1,40}})?[\s*|•,]{{0,6}}"
+               r"(?:<[^<>\s]{1,200}>)?[\s*|•,]{0,6}"
+               rf"(?P<label>[^\W\d_][^\n:：\d@/<>]{{1,40}})[:：][\s*]{{0,5}}{_VALUE}")
+    for count, match in enumerate(re.finditer(pattern, text, re.IGNORECASE)):
+        if count >= _MANY:
+            return
+        if not _NOT_A_PASSCODE.search(match["label"]):
+            yield match["pin"]
+
+
+def _labelled(text: str) -> Iterator[str]:
+    for match in _LABEL.finditer(text):
+        yield match["pin"]
