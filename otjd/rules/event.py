@@ -9,7 +9,7 @@ from typing import Any
 
 from otjd.meetings.model import Invitation
 from otjd.rules.properties import flat_properties
-from otjd.rules.text import TEXT_LIMIT, BodyText, read_body
+from otjd.rules.text import TEXT_LIMIT, BodyText, read_body, visible
 
 _LOCATION_LIMIT = 10_000
 
@@ -20,7 +20,7 @@ class MeetingEvent:
     def __init__(self, invitation: Invitation, body: BodyText | None = None) -> None:
         self.invitation = invitation
         self._body = body
-        self.location = " ".join(invitation.location[:_LOCATION_LIMIT].split())
+        self.location = " ".join(visible(invitation.location[:_LOCATION_LIMIT]).split())
 
     @cached_property
     def body(self) -> BodyText:

@@ -107,7 +107,7 @@ def links_in(text: str, first: Iterable[str] = ()) -> tuple[str, ...]:
     delimited = {start for start, _ in places}
     places += [(m.start(), _trimmed(m[0])) for m in _BARE.finditer(text) if m.start() not in delimited]
     found += [link for _, link in sorted(places)]
-    unescaped = (original(link.replace("&amp;", "&").strip()) for link in found[:LINKS_LIMIT])
+    unescaped = (visible(original(visible(link).replace("&amp;", "&").strip())) for link in found[:LINKS_LIMIT])
     return tuple(dict.fromkeys(link for link in unescaped if link))
 
 
@@ -120,9 +120,14 @@ def _trimmed(link: str) -> str:
     return link
 
 
+def visible(text: str) -> str:
+    """The text without the characters that nobody sees, which Outlook and others put between words."""
+    return text.translate(_INVISIBLE)
+
+
 def _tidy(text: str) -> str:
     """Line ends as `\\n`, blanks of every kind as one blank, invisible characters removed."""
-    text = text.translate(_INVISIBLE).replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n")
+    text = visible(text).replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n")
     text = _BLANKS.sub(" ", text)
     lines = "\n".join(line.strip() for line in text.split("\n"))
     return _MANY_LINES.sub("\n\n", lines).strip("\n")[:TEXT_LIMIT]

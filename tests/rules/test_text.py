@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from otjd.rules.event import MeetingEvent
 from otjd.rules.text import HTML_LIMIT, read_body
 from tests.rules.support import invitation
 
@@ -17,6 +18,14 @@ def test_blocks_break_lines_and_inline_elements_do_not() -> None:
                                      "<ul><li>one\nline</li></ul>c<o:p>d</o:p>"))
     assert [line for line in body.text.split("\n") if line] == [
         "Meeting ID: 123", "a", "b", "SIP: x@y.z", "q", "one line", "cd"]
+
+
+def test_what_nobody_sees_is_in_no_link_and_no_location() -> None:
+    body = read_body(invitation(html="<a href='https://a.exam\u200bple/\u00ad1'>x</a><a href='"
+                                     "https://nam01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fa.example%2F"
+                                     "%E2%80%8B2&amp;data=1'>y</a>"))
+    assert body.links == ("https://a.example/1", "https://a.example/2")
+    assert MeetingEvent(invitation(location="\ufeff pexip://\u200bx@a.example ")).location == "pexip://x@a.example"
 
 
 def test_preformatted_lines_stay() -> None:
