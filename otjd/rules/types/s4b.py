@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import unquote
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import MeetingType, Place, by
@@ -16,7 +15,7 @@ from otjd.rules.rule import Rule
 
 _LINK_LIMIT = 2000
 _CONFERENCE = re.compile(
-    rf"\s{{0,5}}<?(?:conf:)?sips?:([A-Za-z0-9._+~!'*=$%&-]{{1,100}})@({DOMAIN});(?:[^;?\s]{{1,200}};){{0,5}}"
+    rf"\s{{0,5}}<?(?:conf:)?sips?:([A-Za-z0-9._+~!'*=$&-]{{1,100}})@({DOMAIN});(?:[^;?\s]{{1,200}};){{0,5}}"
     r"opaque=app:conf:focus:id:([A-Za-z0-9]{8})(?![A-Za-z0-9:._-])", re.IGNORECASE)
 
 
@@ -27,10 +26,9 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
         return None
     link = given[:_LINK_LIMIT].replace("\\;", ";").replace("%3F", "?").replace("%3f", "?")
     match = _CONFERENCE.match(link)
-    user = unquote(match[1]) if match else ""
-    if match is None or not is_domain(match[2]) or re.search(r"[\s@<>\"%]", user):
+    if match is None or not is_domain(match[2]):
         return None
-    return {"focus_id": match[3], "user": user, "domain": match[2]}
+    return {"focus_id": match[3], "user": match[1], "domain": match[2]}
 
 
 TYPE = MeetingType("s4b", by(find), variables=("focus_id", "user", "domain"), looks_in=(Place.PROPERTIES,),

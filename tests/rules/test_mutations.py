@@ -1,0 +1,68 @@
+"""Damaged invitations of every provider: no rule fails, and no alias leads to a host that nobody named."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import unquote
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otjd.rules.engine import FALLBACK, Engine
+from otjd.rules.registry import supported
+from tests.rules.support import invitation, rule
+
+DOMAIN = "vc.rule.example"
+BY_PROVIDER = sorted(name for name, kind in supported().items() if kind.example and kind.default_transform)
+RULES = [rule(name, domain=DOMAIN, company_id="7d0b6a4e-93c1", include_pin=True) for name in BY_PROVIDER]
+ENGINES = {r.meeting_type: Engine([r], clock=time.thread_time) for r in RULES}
+PIECES = st.sampled_from([
+    "", " ", "\n", "\u00a0", "\u200b", "@", ".", ":", "/", "?", "&", "&amp;", "=", "%", "%2F", "%00", "<", ">",
+    "#", "0", "9", "123456789", "evil.example", ".evil.example", "@evil.example", "> ", "teams@", "x", "é", "会",
+    "١٢٣", "\ud800", "\\", "\"", "{", "}", "{{", "[", "]", "|", "sip:", "https://", "<a href='", "</a>", "<br>",
+])
+CONFERENCE = "conf:sip:kim@example.com;gruu;opaque=app:conf:focus:id:VWDXT1W2?conversation-id=R5"
+
+
+@st.composite
+def damaged(draw: st.DrawFn, text: str) -> str:
+    for _ in range(draw(st.integers(1, 6))):
+        begin = draw(st.integers(0, len(text)))
+        end = min(len(text), begin + draw(st.integers(0, 12)))
+        text = text[:begin] + draw(PIECES) + text[end:]
+    return text
+
+
+def named_hosts(kind: str) -> tuple[str, ...]:
+    return DOMAIN, "pex.ms", supported()[kind].default_transform.rpartition("@")[2].lower()
+
+
+def check(kind: str, text: str, **more: Any) -> None:
+    for meeting in (invitation(text, **more), invitation(html=text, **more), invitation(location=text, **more)):
+        outcome = ENGINES[kind].evaluate(meeting)
+        assert not outcome.failures
+        if outcome.match is None or outcome.match.meeting_type == FALLBACK:
+            continue
+        host = outcome.match.alias.rpartition("@")[2].lower()
+        given_text = unquote(unquote(f"{text} {more}")).lower()
+        assert host in named_hosts(kind) or host in given_text
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(BY_PROVIDER).flatmap(
+    lambda kind: st.tuples(st.just(kind), damaged(supported()[kind].example))))
+def test_a_damaged_invitation_never_fails_a_rule_nor_leads_elsewhere(case: tuple[str, str]) -> None:
+    check(*case)
+
+
+@settings(max_examples=200, deadline=None)
+@given(damaged("118 092 447 5"), damaged(CONFERENCE))
+def test_a_damaged_property_never_fails_a_rule_nor_leads_elsewhere(video_id: str, conference: str) -> None:
+    for kind in ("teams", "s4b"):
+        for key, value in (("TEAMSVTCCONFERENCEID", video_id), ("ONLINEMEETINGCONFLINK", conference)):
+            check(kind, "", properties={"ics": {f"X-MICROSOFT-{key}": value}})
+
+
+def test_there_are_examples_to_damage() -> None:
+    assert {"teams", "teamssipguestjoin", "polyteamsbody", "ciscoteamsbody", "s4b"} <= set(BY_PROVIDER)
