@@ -17,10 +17,15 @@ _WITH_ADDRESS = re.compile(r"(?:sips?|mailto):", re.IGNORECASE)
 _SCHEMELESS = re.compile(r"(?<![\w.@/=&?#%:+~$-])(?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,10}/[^\s<>\"]{1,500}")
 _PERSON = re.compile(r"\b(?:im|conf|callto|pres|lync|skype|xmpp):\s{0,3}<?(?:sips?:)?\Z", re.IGNORECASE)
 _PUNCTUATION = ".,;:!?'*|)]}"
+_ICALENDAR_LINKS = ("X-GOOGLE-CONFERENCE", "X-GOOGLE-HANGOUT")
+_LINK_LIMIT = 8000
 _MANY = 1000
 _BEFORE = 200
 _START = r"(?<![A-Za-z0-9_\u00c0-\u024f\u0370-\u052f.+%@/=&?#~!$-])"
 """An address begins here; scripts that set no blanks between words may stand directly before it."""
+
+END_OF_PATH = r"(?=/?\Z|[^\x00-\u024f])"
+"""A path ends here, or a script goes on that sets no blanks before its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,9 @@ def _address(match: re.Match[str], before: str) -> Address:
 
 def of_properties(event: MeetingEvent) -> Part:
     """What the calendar itself knows of the online meeting."""
-    return Part("", property_links(event))
+    extensions = (event.properties.get(name) for name in _ICALENDAR_LINKS)
+    links = (original(link.strip()) for link in extensions if isinstance(link, str) and len(link) < _LINK_LIMIT)
+    return Part("", (*property_links(event), *links))
 
 
 def of_body(event: MeetingEvent) -> Part:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import MeetingType, Place, by
-from otjd.rules.parts import Part, address_pattern, parts
+from otjd.rules.parts import END_OF_PATH, Part, address_pattern, parts
 from otjd.rules.patterns import digit_groups, ungrouped
 from otjd.rules.rule import Rule
 
 _ID = r"[0-9]{5,20}"
-_PATH = re.compile(rf"/(?P<id>{_ID})(?:/(?P<pin>[0-9]{{3,10}}))?(?:/(?:browser|webrtc))?/?")
+_PATH = re.compile(rf"/(?P<id>{_ID})(?:/(?P<pin>[0-9]{{3,10}}))?(?:/(?:browser|webrtc))?{END_OF_PATH}")
 _ADDRESS = address_pattern(rf"(?P<id>{_ID})(?:\.(?P<pin>[0-9]{{3,10}}))?", r"bjn\.vc")
 _ROOM_LINES = re.compile(r"(?<![\w.@/-])bjn\.vc(?![\w@-])(?!\.\w)[^@]{0,80}?\bID[ *]{0,3}[:：]?[\s*]{0,5}"
                          rf"(?P<id>{digit_groups(7, 20)})", re.IGNORECASE)
@@ -32,7 +32,7 @@ def find(event: MeetingEvent, rule: Rule) -> Mapping[str, str] | None:
 
 def _meeting(part: Part) -> re.Match[str] | None:
     for link in part.web_addresses():
-        found = _PATH.fullmatch(link.path) if link.is_at("bluejeans.com", "*.bluejeans.com") else None
+        found = _PATH.match(link.path) if link.is_at("bluejeans.com", "*.bluejeans.com") else None
         if found:
             return found
     address = next(part.addresses(_ADDRESS), None)

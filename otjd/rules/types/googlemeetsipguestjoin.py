@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import MeetingType, Place, by
-from otjd.rules.parts import of_body, of_location, of_properties
+from otjd.rules.parts import END_OF_PATH, of_body, of_location, of_properties
 from otjd.rules.patterns import mapping
 from otjd.rules.rule import Rule
 
 _CODE = re.compile(r"[a-z]{3}-[a-z]{4}-[a-z]{3}")
-_PATH = re.compile(rf"/({_CODE.pattern})/?")
+_PATH = re.compile(rf"/({_CODE.pattern}){END_OF_PATH}")
 
 
 def find(event: MeetingEvent, rule: Rule) -> Mapping[str, str] | None:
@@ -31,7 +31,7 @@ def _codes(event: MeetingEvent) -> Iterator[str]:
             yield part
             continue
         for address in part.web_addresses() if part else ():
-            match = _PATH.fullmatch(address.path) if address.is_at("meet.google.com") else None
+            match = _PATH.match(address.path) if address.is_at("meet.google.com") else None
             if match:
                 yield match[1]
 

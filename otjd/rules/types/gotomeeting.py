@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import MeetingType, Place, by
-from otjd.rules.parts import Part, address_pattern, of_body, of_location, parts
+from otjd.rules.parts import END_OF_PATH, Part, address_pattern, of_body, of_location, parts
 from otjd.rules.patterns import digit_groups, ungrouped
 from otjd.rules.rule import Rule
 
@@ -31,13 +31,13 @@ _OF_THIS_SERVICE = re.compile(r"go\s?to\s?meet(?:ing)?|inroomlink\.goto\.com|mee
 _HOSTS = ("global.gotomeeting.com", "www.gotomeeting.com", "gotomeeting.com", "app.gotomeeting.com",
           "www1.gotomeeting.com", "www2.gotomeeting.com", "www3.gotomeeting.com", "www4.gotomeeting.com",
           "meet.goto.com", "app.goto.com")
-_PATH = re.compile(r"/(?:join/|meeting/)?([0-9]{9})/?")
+_PATH = re.compile(r"/(?:join/|meeting/)?([0-9]{9})" + END_OF_PATH)
 
 
 def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
     """Id and address of the lines for room systems; None where they are of another meeting than the link."""
     linked = {match[1] for part in parts(event) for address in part.web_addresses()
-              if address.is_at(*_HOSTS) and (match := _PATH.fullmatch(address.path))}
+              if address.is_at(*_HOSTS) and (match := _PATH.match(address.path))}
     candidates = [found for part in (of_body(event), of_location(event)) for found in _candidates(part)]
     own = bool(linked) or any(_OF_THIS_SERVICE.search(text) for text in (event.body.text, event.location))
     usable = [(meeting_id, domain) for meeting_id, domain in candidates

@@ -62,11 +62,10 @@ def _of_text(event: MeetingEvent, own: str) -> dict[str, str] | None:
     for address in found:
         if own and (address.domain == own or address.domain.endswith(f".{own}")):
             return _variables(address)
-    for address in found:
-        hosted = address.domain.endswith(".onpexip.com")
-        if not _OF_OTHERS.fullmatch(address.domain) and (hosted or _is_meet(event)):
-            return _variables(address)
-    return None
+    others = [address for address in found if not _OF_OTHERS.fullmatch(address.domain)]
+    if others and not _is_meet(event):
+        others = [address for address in others if address.domain.endswith(".onpexip.com")]
+    return _variables(others[0]) if others else None
 
 
 def _is_meet(event: MeetingEvent) -> bool:

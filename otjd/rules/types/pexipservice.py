@@ -13,12 +13,12 @@ from urllib.parse import unquote
 from otjd.rules.event import MeetingEvent
 from otjd.rules.mailboxes import is_mailbox
 from otjd.rules.meeting_type import MeetingType, Place, by
-from otjd.rules.parts import Part, address_pattern, parts
+from otjd.rules.parts import END_OF_PATH, Part, address_pattern, parts
 from otjd.rules.rule import Rule
 
 _USER = r"[A-Za-z0-9_](?:[A-Za-z0-9._+~-]{0,98}[A-Za-z0-9_])?"
 _ADDRESS = address_pattern(_USER, r"pexip\.me")
-_PATH = re.compile(rf"/meet/({_USER})(?:@pexip\.me)?/?", re.IGNORECASE)
+_PATH = re.compile(rf"/meet/({_USER})(?:@pexip\.me)?{END_OF_PATH}", re.IGNORECASE)
 
 
 def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
@@ -28,7 +28,7 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
 
 def _room(part: Part) -> dict[str, str] | None:
     for address in part.web_addresses():
-        match = _PATH.fullmatch(unquote(address.path)) if address.is_at("pexip.me", "www.pexip.me") else None
+        match = _PATH.match(unquote(address.path)) if address.is_at("pexip.me", "www.pexip.me") else None
         if match:
             return {"meeting_id": match[1], "domain": "pexip.me"}
     for found in part.addresses(_ADDRESS):

@@ -17,11 +17,11 @@ from otjd.rules.patterns import mapping
 from otjd.rules.rule import Rule
 from otjd.rules.zoom_pin import PIN, pins
 
-_ADDRESS = address_pattern(rf"(?P<id>[0-9]{{9,11}})(?:\.(?P<pin>{PIN})?(?:\.[0-9]{{0,10}}){{0,5}})?",
-                           r"(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com")
+_ADDRESS = address_pattern(r"(?P<id>[0-9]{9,11})(?:\.(?P<pin>[A-Za-z0-9_*!-]{0,32})"
+                           r"(?:\.[0-9]{0,10}){0,5})?", r"(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com")
 _HOSTS = ("zoom.us", "*.zoom.us", "zoom.com", "*.zoom.com", "zoom.com.cn", "*.zoom.com.cn",
           "zoom-x.de", "*.zoom-x.de")
-_PATH = re.compile(r"/(?:j|w|s|wc/join|wc)/([0-9]{9,11})(?![\w-])", re.IGNORECASE)
+_PATH = re.compile(r"/(?:j|w|s|wc/join|wc)/([0-9]{9,11})(?![A-Za-z0-9_-])", re.IGNORECASE)
 _ENTRIES_LIMIT = 100
 
 
@@ -41,7 +41,8 @@ def find(event: MeetingEvent, rule: Rule) -> Mapping[str, str] | None:
 
 def _meeting(part: Part) -> tuple[str, str] | None:
     for address in part.addresses(_ADDRESS):
-        return address.match["id"], address.match["pin"] or ""
+        pin = address.match["pin"] or ""
+        return address.match["id"], pin if re.fullmatch(PIN, pin) else ""
     for link in part.web_addresses():
         match = _PATH.match(link.path) if link.is_at(*_HOSTS) else None
         if match:
