@@ -47,8 +47,9 @@ def check(kind: str, text: str, **more: Any) -> None:
         if outcome.match is None or outcome.match.meeting_type == FALLBACK:
             continue
         host = outcome.match.alias.rpartition("@")[2].lower()
-        read = MeetingEvent(meeting).body
-        seen = (read, read.quoted, text, more)  # a reader does not see the tags within a word
+        event = MeetingEvent(meeting)
+        read = event.body
+        seen = (read, read.quoted, event.location, text, more)  # a reader does not see the tags within a word
         given_text = unquote(unquote(f"{seen}")).lower()
         assert host in named_hosts(kind) or host in given_text
 
