@@ -23,7 +23,7 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
 
 def instructions(address: WebAddress) -> dict[str, str] | None:
     """What `https://pexip.me/teams/<domain>/<id>` says; None for any other link."""
-    match = _PATH.fullmatch(address.path) if address.is_at("pexip.me", "www.pexip.me") else None
+    match = _PATH.fullmatch(address.path) if address.is_at("pexip.me") else None
     if match is None or not is_domain(match[1]):
         return None
     return {"meeting_id": match[2], "domain": match[1]}
