@@ -65,6 +65,17 @@ def _rules_test(options: argparse.Namespace) -> int:
                read=read, write=_write, clock=time.thread_time)
 
 
+def _rules_import(options: argparse.Namespace) -> int:
+    from otjd.rules_import import run
+
+    try:
+        content = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+    except OSError as error:
+        sys.stderr.write(f"otjd: {options.file} cannot be read: {error.strerror}\n")
+        return 2
+    return run(content, options.profile, write=_write, complain=sys.stderr.write)
+
+
 def _status(options: argparse.Namespace) -> int:
     from otjd.operate.tables import fetch, status_command
 
@@ -127,6 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("--json", action="store_true", help="one line of JSON for each invitation")
     test.add_argument("invitations", nargs="+", metavar="INVITATION", help=".eml, .ics, .json, or - for stdin")
     test.set_defaults(run=_rules_test)
+
+    imported = rules.add_parser("import", help="print rules exported by the vendor's REST API as TOML")
+    imported.add_argument("file", metavar="FILE", help="JSON of mjx_meeting_processing_rule, or - for stdin")
+    imported.add_argument("--profile", default="default", metavar="NAME",
+                          help="profile of the rules (%(default)s)")
+    imported.set_defaults(run=_rules_import)
 
     status = commands.add_parser("status", help="show how a running node is doing")
     status.add_argument("--url", default=DEFAULT_STATUS_URL, help="address of its operator service (%(default)s)")
