@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import MeetingType, Place, by
-from otjd.rules.parts import END_OF_PATH, of_body, of_location, of_properties
+from otjd.rules.parts import END_OF_PATH, Part, of_body, of_location, of_properties
 from otjd.rules.patterns import mapping
 from otjd.rules.rule import Rule
 
@@ -25,22 +25,25 @@ def find(event: MeetingEvent, rule: Rule) -> Mapping[str, str] | None:
 
 
 def _codes(event: MeetingEvent) -> Iterator[str]:
-    for place in (of_properties, _conference_id, of_location, of_body):
-        part = place(event)
-        if isinstance(part, str):
-            yield part
-            continue
-        for address in part.web_addresses() if part else ():
-            match = _PATH.match(address.path) if address.is_at("meet.google.com") else None
-            if match:
-                yield match[1]
+    yield from _linked(of_properties(event))
+    yield from _conference_id(event)
+    yield from _linked(of_location(event))
+    yield from _linked(of_body(event))
 
 
-def _conference_id(event: MeetingEvent) -> str | None:
+def _linked(part: Part) -> Iterator[str]:
+    for address in part.web_addresses():
+        match = _PATH.match(address.path) if address.is_at("meet.google.com") else None
+        if match:
+            yield match[1]
+
+
+def _conference_id(event: MeetingEvent) -> Iterator[str]:
     conference = mapping(event.properties.get("conferenceData"))
     kind = mapping(mapping(conference.get("conferenceSolution")).get("key")).get("type")
     code = conference.get("conferenceId")
-    return code if kind == "hangoutsMeet" and isinstance(code, str) and _CODE.fullmatch(code) else None
+    if kind == "hangoutsMeet" and isinstance(code, str) and _CODE.fullmatch(code):
+        yield code
 
 
 TYPE = MeetingType("googlemeetsipguestjoin", by(find), variables=("meeting_id", "company_id"),

@@ -33,6 +33,7 @@ _TOLD_TO_DIAL = re.compile(
     r"(?: +(?:to|in to|into|auf|le|la|el|il))?[ *]{0,3}[:：]?[\s*•]{0,4}(?:sips?:[ ]?)?<?\Z"
     r"|(?:video|vidéo|vídeo|wideo|ビデオ|视频|視訊|비디오|видео)"
     r"[^\n@<>]{0,80}[:：\n][\s*•]{0,4}(?:sips?:[ ]?)?<?\Z"
+    r"|video(?: conferencing)?[ -](?:system|device|endpoint)s?(?: or application)?[ *•]{1,4}\Z"
     r"|\bsips?:[ ]{0,2}<?\Z", re.IGNORECASE)
 _BLOB_LIMIT = 100_000
 
