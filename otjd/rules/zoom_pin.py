@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from otjd.rules.patterns import SEPARATOR
+from otjd.rules.patterns import SEPARATOR, ungrouped
 
 PIN = r"[0-9]{4,10}"
 _ENDS = r"(?=[*.,;)|]{0,3}(?:\s|<|\(|\Z))"
@@ -24,6 +24,9 @@ _LABEL = re.compile(
 _ROOM_SECTION = re.compile(r"h\.?323|@(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com", re.IGNORECASE)
 _NOT_A_PASSCODE = re.compile(r"host|particip|teilnehm|attend|phone|telef|fax|mobil|webinar|"
                              r"\bid\b|-id\b|conf|extension|参加者|主持|ホスト", re.IGNORECASE)
+_OTHER_PROVIDER = re.compile(r"\bteams\b|webex|bluejeans|gotomeet|goto\.com", re.IGNORECASE)
+_ID_ABOVE = re.compile(r"(?<![0-9-])([0-9](?:[ -]?[0-9]){8,16})[^0-9]{0,30}\Z")
+_ABOVE = 80
 _MANY = 50
 
 
@@ -33,10 +36,10 @@ def pins(text: str, meeting_id: str) -> Iterator[str]:
     room_section = text[rooms.start():] if rooms else ""
     yield from _of_dial_string(text, meeting_id)
     yield from _behind_id(room_section, meeting_id)
-    yield from _labelled(room_section)
+    yield from _labelled(room_section, meeting_id)
     yield from _of_one_tap(text, meeting_id)
     yield from _behind_id(text, meeting_id)
-    yield from _labelled(text)
+    yield from _labelled(text, meeting_id)
 
 
 def _of_dial_string(text: str, meeting_id: str) -> Iterator[str]:
@@ -62,6 +65,10 @@ def _behind_id(text: str, meeting_id: str) -> Iterator[str]:
             yield match["pin"]
 
 
-def _labelled(text: str) -> Iterator[str]:
+def _labelled(text: str, meeting_id: str) -> Iterator[str]:
+    """A number under a label that is known, unless it stands below the id of a meeting of another provider."""
+    mixed = _OTHER_PROVIDER.search(text) is not None
     for match in _LABEL.finditer(text):
-        yield match["pin"]
+        above = _ID_ABOVE.search(text[max(0, match.start() - _ABOVE):match.start()]) if mixed else None
+        if above is None or ungrouped(above[1]) == meeting_id:
+            yield match["pin"]

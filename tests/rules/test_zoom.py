@@ -81,6 +81,9 @@ ID = "Meeting ID: 882 3981 4437\n"
     (f"Join {LINK} {ID}Passcode: 041234 Find your local number: https://zoom.us/u/a", "041234"),
     (f"{LINK}\n{ID}Passcode: E0vyjk", ""), (f"{LINK}\n{ID}Passcode: 1234!ab", ""), (f"{LINK}\nPasscode: 123", ""),
     (f"{LINK}\n{ID}Host key: 123456", ""), (f"{LINK}\n+16699006833,,99999999999#,,,,*041234#", ""),
+    (f"Microsoft Teams\nMeeting ID: 228 417 906 035\nPasscode: 123456\n\n{LINK}", ""),
+    (f"Microsoft Teams\nMeeting ID: 228 417 906 035\nPasscode: 123456\n\n{LINK}\nPasscode: 041234", "041234"),
+    (f"Webex meeting number: 2488 038 4769 Meeting password: 123456\n{LINK}", ""),
     ("88239814437.E0vyjk@zoomcrc.com", ""), (LINK, ""),
 ])
 def test_the_pin_is_the_numeric_passcode_and_the_alias_is_without_where_there_is_none(text: str, pin: str) -> None:
