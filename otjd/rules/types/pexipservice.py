@@ -28,7 +28,7 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
 
 def _room(part: Part) -> dict[str, str] | None:
     for address in part.web_addresses():
-        match = _PATH.match(unquote(address.path)) if address.is_at("pexip.me", "www.pexip.me") else None
+        match = _PATH.match(unquote(address.path)) if address.is_at("pexip.me") else None
         if match:
             return {"meeting_id": match[1], "domain": "pexip.me"}
     for found in part.addresses(_ADDRESS):
