@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from otjd.meetings.model import Invitation
 from otjd.rules.properties import flat_properties
 from otjd.rules.text import TEXT_LIMIT, BodyText, read_body, visible
+
+T = TypeVar("T")
 
 _LOCATION_LIMIT = 10_000
 
@@ -21,6 +23,13 @@ class MeetingEvent:
         self.invitation = invitation
         self._body = body
         self.location = " ".join(visible(invitation.location[:_LOCATION_LIMIT]).split())
+        self._found: dict[Callable[[MeetingEvent], object], object] = {}
+
+    def once(self, find: Callable[[MeetingEvent], T]) -> T:
+        """What `find` gives for this event, found once for all types that ask for it."""
+        if find not in self._found:
+            self._found[find] = find(self)
+        return cast("T", self._found[find])
 
     @cached_property
     def body(self) -> BodyText:

@@ -71,12 +71,14 @@ def web_address(link: str) -> WebAddress | None:
     return WebAddress(link, host, parts.path, parameters, parts.fragment)
 
 
-def web_addresses(event: MeetingEvent) -> Iterator[WebAddress]:
+def web_addresses(event: MeetingEvent) -> tuple[WebAddress, ...]:
     """Every web address of an event, mail filters undone: from properties, then body, then location."""
-    for link in (*property_links(event), *event.body.links, *links_in(event.location)):
-        address = web_address(link)
-        if address is not None:
-            yield address
+    return event.once(_web_addresses)
+
+
+def _web_addresses(event: MeetingEvent) -> tuple[WebAddress, ...]:
+    links = (*property_links(event), *event.body.links, *links_in(event.location))
+    return tuple(address for link in links if (address := web_address(link)) is not None)
 
 
 def property_links(event: MeetingEvent) -> tuple[str, ...]:
