@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import pytest_twisted
+from hypothesis import settings
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer, provider
+
+# The same examples in every run, so that a run tells about a change and not about chance. New ones are looked for
+# by HYPOTHESIS_PROFILE=explore, also with more of them: pytest --hypothesis-seed=N tests/...
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -69,6 +69,12 @@ def test_a_damaged_invitation_never_fails_a_rule_nor_leads_elsewhere(case: tuple
     check(*case)
 
 
+@pytest.mark.parametrize("hidden", ["%00", "%E2%80%8B", "\x7f", "%C2%A0"])
+def test_a_hidden_character_in_a_link_of_the_app_is_no_name(hidden: str) -> None:
+    check("pexipinfinity", f"pexip://{hidden}meet.1@vc.example.com")
+    assert ENGINES["pexipinfinity"].match(invitation(f"pexip://{hidden}m@vc.example.com pexip://b@vc.example.com"))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(KINDS), VALUES, st.one_of(CONFERENCES, VALUES))
 def test_damaged_data_of_google_never_fails_a_rule_nor_leads_elsewhere(kind: str, link: object,

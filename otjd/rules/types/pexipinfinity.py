@@ -26,7 +26,7 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
             if link[:8].lower() != "pexip://":
                 continue
             match = _LINK.fullmatch(unquote(link))
-            if match and is_domain(match[2]):
+            if match and match[1].isprintable() and is_domain(match[2]):
                 return {"meeting_id": match[1], "domain": match[2]}
     return None
 
