@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
 T = TypeVar("T")
+
+InThread = Callable[..., Deferred[Any]]
+"""Runs a job with its arguments in a thread, of the shape of `twisted.internet.threads.deferToThread`."""
 
 
 def deferred(coroutine: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:

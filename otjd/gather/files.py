@@ -18,7 +18,7 @@ from otjd.meetings.cache import KEPT_BACK
 from otjd.meetings.model import Invitation, Window
 from otjd.operate.board import AlarmLevel, AlarmName, IntegrationState, StatusBoard
 from otjd.poller import Poller
-from otjd.seam import deferred
+from otjd.seam import InThread, deferred
 
 INTERVAL_S = 1.0
 """Seconds between two looks at the folder; a change shows within two."""
@@ -37,9 +37,6 @@ AT_ONCE = 4
 
 TOLD_LIMIT = 10
 """Rooms, and problems of one room, that an alarm tells of."""
-
-InThread = Callable[..., Deferred[Any]]
-"""Of the shape of `twisted.internet.threads.deferToThread`."""
 
 Deliver = Callable[[str, list[Invitation]], Coroutine[Deferred[Any], Any, None]]
 """Takes a room's address in small letters and what its calendar holds now, whole."""

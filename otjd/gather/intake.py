@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from otjd.meetings.cache import MeetingCache, UnknownRoomError
 from otjd.meetings.model import Invitation, Meeting, Room
 from otjd.meetings.presentation import Dial, Policy, is_shown, present, wants_alias
 from otjd.rules.engine import Engine, Outcome
-
-InThread = Callable[..., Deferred[Any]]
-"""Of the shape of `twisted.internet.threads.deferToThread`."""
+from otjd.seam import InThread
 
 
 @dataclass(frozen=True, slots=True)

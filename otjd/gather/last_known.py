@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from otjd.meetings.cache import Agenda
 from otjd.meetings.model import CalendarItemType, DialProtocol, FreeBusyStatus, Meeting, Organizer, Room
-from otjd.seam import deferred
+from otjd.seam import InThread, deferred
 
 FILE_NAME = "last_known.sqlite"
 
@@ -51,10 +51,6 @@ _ENUMS: Mapping[str, Callable[[str], Any]] = {
 
 Known = tuple[Room, datetime, tuple[Meeting, ...]]
 """A room, when its calendar was last read, and what was in it."""
-
-InThread = Callable[..., Deferred[Any]]
-"""Of the shape of `twisted.internet.threads.deferToThread`."""
-
 
 class _ForeignDatabaseError(Exception):
     """A database of another program or version."""

@@ -18,6 +18,7 @@ from otjd.gather import calendar_folder, files
 from otjd.gather.files import FileGatherer
 from otjd.meetings.model import Invitation
 from otjd.operate.board import AlarmLevel, IntegrationState, IntegrationStatus, StatusBoard
+from otjd.seam import InThread
 from tests.gather.calendars import AUTUMN, calendar, event, soon, times
 
 BOARDROOM, LOUNGE = "boardroom@example.com", "lounge@example.com"
@@ -31,7 +32,7 @@ def at_once(job: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
 class World:
     """A folder, a gatherer of it, and what it told."""
 
-    def __init__(self, directory: Path, in_thread: files.InThread = at_once) -> None:
+    def __init__(self, directory: Path, in_thread: InThread = at_once) -> None:
         self.directory = directory
         self.clock = Clock()
         self.now_is = AUTUMN.start

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from otjd.gather import last_known
 from otjd.gather.last_known import FILE_NAME, LastKnown, meeting_from_json, meeting_to_json
 from otjd.meetings.cache import Agenda, Freshness, MeetingCache
 from otjd.meetings.model import (
@@ -32,9 +31,11 @@ from otjd.meetings.model import (
     Room,
     meeting_id,
 )
+from otjd.seam import InThread
 
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 BOARDROOM, LOUNGE = Room("boardroom@example.com", "default"), Room("lounge@example.com", "default")
+
 
 
 def meeting(uid: str = "a", room: Room = BOARDROOM, **more: Any) -> Meeting:
@@ -78,7 +79,7 @@ async def stored(directory: Path) -> dict[Room, tuple[datetime, tuple[Meeting, .
     return found
 
 
-async def opened(directory: Path, in_thread: last_known.InThread = at_once) -> LastKnown:
+async def opened(directory: Path, in_thread: InThread = at_once) -> LastKnown:
     kept = LastKnown(directory, in_thread=in_thread)
     await kept.load()
     return kept
@@ -292,7 +293,7 @@ async def test_damage_during_the_run_costs_what_was_on_disk_and_no_more(tmp_path
     assert set(await stored(tmp_path)) == {LOUNGE, BOARDROOM}
 
 
-def failing(errors: Iterable[Exception | None]) -> last_known.InThread:
+def failing(errors: Iterable[Exception | None]) -> InThread:
     """Jobs that fail in turn."""
     turn = iter(errors)
 
