@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
 from otjd.meetings.cache import Difference, MeetingCache
+from otjd.meetings.model import Room
 from otjd.operate.board import StatusBoard
 from otjd.push.cisco import CiscoEndpoint, CodecClient
 from otjd.push.endpoint_pusher import EndpointPusher
@@ -43,6 +44,7 @@ class CiscoPusher:
         self._agent_for = agent_for or self._own_agent
         self._turns = Turns(limit, clock)
         self._pushers: dict[str, EndpointPusher] = {}
+        self._names_by_room: dict[Room, list[str]] = {}
         self._ending: set[Deferred[None]] = set()
         self._unsubscribe: Callable[[], None] | None = None
 
@@ -57,6 +59,9 @@ class CiscoPusher:
         for name, pusher in tuple(self._pushers.items()):
             if wanted.get(name) != pusher.endpoint:
                 ended[name] = self._end(self._pushers.pop(name))
+        self._names_by_room = {}
+        for endpoint in wanted.values():
+            self._names_by_room.setdefault(endpoint.room, []).append(endpoint.name)
         new = [e for e in wanted.values() if e.name not in self._pushers]
         for place, endpoint in enumerate(new):
             pusher = self._pushers[endpoint.name] = self._pusher(endpoint)
@@ -87,9 +92,9 @@ class CiscoPusher:
             await done
 
     def _changed(self, difference: Difference) -> None:
-        for pusher in tuple(self._pushers.values()):
-            if pusher.endpoint.room == difference.agenda.room:
-                pusher.trigger()
+        for name in self._names_by_room.get(difference.agenda.room, ()):
+            if name in self._pushers:
+                self._pushers[name].trigger()
 
     def _end(self, pusher: EndpointPusher) -> Deferred[None]:
         ending = deferred(pusher.stop())
