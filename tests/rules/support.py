@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from hypothesis import strategies as st
+
 from otjd.meetings.model import Invitation, Organizer
 from otjd.rules.engine import Engine, Match, Outcome, Rule
 from otjd.rules.rule import rule_from_mapping
@@ -18,6 +20,16 @@ def invitation(text: str = "", *, html: str = "", location: str = "", **more: An
     more.setdefault("organizer", Organizer("Pat Moe", "pat.moe@example.com"))
     return Invitation(uid="1", start_time=START, end_time=END, body_text=text, body_html=html, location=location,
                       **more)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, text: str, pieces: st.SearchStrategy[str]) -> str:
+    """The text with some of its characters replaced by some of these pieces."""
+    for _ in range(draw(st.integers(1, 6))):
+        begin = draw(st.integers(0, len(text)))
+        end = min(len(text), begin + draw(st.integers(0, 12)))
+        text = text[:begin] + draw(pieces) + text[end:]
+    return text
 
 
 def rule(meeting_type: str, **more: Any) -> Rule:
