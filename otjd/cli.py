@@ -40,7 +40,7 @@ def _check(options: argparse.Namespace) -> int:
     missing: list[str] = []
     if loaded.config is not None:
         broken = rule_problems(loaded.config)
-        missing = [] if broken else notices(loaded.config)
+        missing = notices(loaded.config)
     lines, code = report(loaded, broken, missing)
     _write("\n".join(lines))
     return code

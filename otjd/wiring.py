@@ -14,6 +14,7 @@ from otjd.meetings.presentation import Policy
 from otjd.operate.board import EndpointFacts, IntegrationState, IntegrationStatus
 from otjd.push.cisco import CiscoEndpoint
 from otjd.rules.engine import Engine, Rule, problems
+from otjd.rules.registry import supported
 from otjd.rules.subject import subject_renderer
 from otjd.rules.templates import TemplateFailure
 from otjd.serve.calls import Account
@@ -141,15 +142,9 @@ def rule_problems(config: Config) -> list[str]:
 
 
 def notices(config: Config) -> list[str]:
-    """What the configuration asks for that this version does not do, a line each.
-
-    :raises RuleError: a rule does not compile; `rule_problems` names all of them.
-    """
-    found = []
-    for profile in config.profiles:
-        engine = Engine(rules_of(config, profile.name), clock=time.thread_time)
-        found += [f'rule "{r.name}" of profile "{profile.name}" is skipped: meeting type {r.meeting_type} is not '
-                  "supported by this version" for r in engine.unsupported]
+    """What the configuration asks for that this version does not do, a line each."""
+    found = [f'rule "{r.name}" of profile "{r.profile}" is skipped: meeting type {r.meeting_type} is not '
+             "supported by this version" for r in config.rules if r.enabled and r.meeting_type not in supported()]
     found += [f'integration "{i.name}": {i.last_error}' for i in integrations(config) if i.last_error]
     found += [f'endpoint "{e.name}" is not served: type WEBEX is not supported by this version'
               for e in config.endpoints if e.endpoint_type is EndpointType.WEBEX]
