@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from otjd.meetings.model import DialProtocol, Invitation
 from otjd.rules.budget import LimitExceededError
 from otjd.rules.event import MeetingEvent
 from otjd.rules.fallback import fallback
-from otjd.rules.meeting_type import Clock, Finder, Found, MeetingType
+from otjd.rules.meeting_type import Clock, Finder, Found, Place
 from otjd.rules.registry import KNOWN, supported
 from otjd.rules.rule import LENGTHS, Rule, RuleError
 from otjd.rules.templates import Template, TemplateFailure, compile_template
 
-__all__ = ["FALLBACK", "CompiledRule", "Engine", "Match", "Outcome", "Rule", "RuleError", "RuleFailure",
-           "compile_rule", "problems"]
+__all__ = ["FALLBACK", "CompiledRule", "Engine", "Match", "Outcome", "Result", "Rule", "RuleError", "RuleFailure",
+           "Step", "compile_rule", "problems"]
 
 ALIAS_LIMIT = 1000
 FALLBACK = "fallback"
@@ -51,29 +52,66 @@ class Outcome:
     failures: tuple[RuleFailure, ...] = ()
 
 
+class Result(StrEnum):
+    """What came of a rule, or of the fallback, for one invitation."""
+
+    MATCHED = "matched"
+    NOTHING = "nothing"
+    FAILED = "failed"
+    DISABLED = "disabled"
+    UNSUPPORTED = "unsupported"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule, tried on one invitation or passed over; without a `rule`, the fallback.
+
+    `quoted` says that the quoted lines of the body were looked at in place of the rest. `variables` may be there
+    without a match: they were found, and the template failed or made nothing of them. `template` is the one that
+    makes the alias of them, empty for types that make it themselves. `reason` says why a rule failed.
+    """
+
+    rule: Rule | None
+    result: Result
+    looks_in: tuple[Place, ...] = ()
+    quoted: bool = False
+    match: Match | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
     """A rule, ready to be applied from any thread."""
 
     rule: Rule
     find: Finder
-    transform: Template | None
+    looks_in: tuple[Place, ...] = ()
+    template: str = ""
+    transform: Template | None = None
 
-    def match(self, event: MeetingEvent) -> Match | None:
-        """Apply the rule.
-
-        :raises RuleNotApplied: it failed, or made something that cannot be dialled.
-        """
+    def apply(self, event: MeetingEvent, *, quoted: bool = False) -> Step:
+        """What this rule makes of an event. Never raises, whatever the event holds."""
+        found = match = None
+        reason = ""
         try:
             found = self.find(event)
-            alias = None if found is None else self._alias(found)
+            match = None if found is None else self._match(found)
         except TimeoutError:
-            raise RuleNotApplied("its expression took too long") from None
-        except (LimitExceededError, TemplateFailure) as failure:
-            raise RuleNotApplied(str(failure)) from None
+            reason = "its expression took too long"
+        except (RuleNotApplied, LimitExceededError, TemplateFailure) as failure:
+            reason = str(failure)
         except Exception as error:  # whatever an invitation provokes must not stop the other rules
-            raise RuleNotApplied(f"{type(error).__name__}: {error}") from error
-        if found is None or not alias:
+            reason = f"{type(error).__name__}: {error}"
+        result = Result.FAILED if reason else Result.MATCHED if match else Result.NOTHING
+        return Step(self.rule, result, self.looks_in, quoted, match, found.variables if found else {},
+                    self.template, reason)
+
+    def _match(self, found: Found) -> Match | None:
+        alias = self._alias(found)
+        if not alias:
             return None
         if not is_alias(alias):
             raise RuleNotApplied(f"{alias[:100]!r} cannot be dialled: an alias has no blanks and at most "
@@ -107,8 +145,8 @@ class Engine:
     """
 
     def __init__(self, rules: Iterable[Rule], *, clock: Callable[[], float]) -> None:
-        enabled = sorted((rule for rule in rules if rule.enabled), key=lambda rule: rule.priority)
-        compiled = [(rule, compile_rule(rule, clock=clock)) for rule in enabled]
+        self.rules = tuple(sorted(rules, key=lambda rule: rule.priority))
+        compiled = [(rule, compile_rule(rule, clock=clock)) for rule in self.rules if rule.enabled]
         self._rules = tuple(c for _, c in compiled if c is not None)
         self.unsupported = tuple(rule for rule, c in compiled if c is None)
 
@@ -117,34 +155,71 @@ class Engine:
         return self.evaluate(invitation).match
 
     def evaluate(self, invitation: Invitation) -> Outcome:
-        """What to dial, and which rules failed. Never raises, whatever the invitation holds.
+        """What to dial, and which rules failed. Never raises, whatever the invitation holds."""
+        return outcome_of(self._steps(MeetingEvent(invitation)))
+
+    def explain(self, invitation: Invitation) -> tuple[Step, ...]:
+        """Every rule in its order with what came of it, those that were skipped too; the fallback is the last.
+
+        Rules that were tried once more on the quoted lines of the body come a second time, before the fallback.
+        `outcome_of` makes of the steps what `evaluate` gives.
+        """
+        steps = list(self._steps(MeetingEvent(invitation)))
+        tried = {id(step.rule): step for step in steps if step.rule is not None and not step.quoted}
+        last = [step for step in steps if step.quoted or step.rule is None]
+        if steps[-1].rule is not None:
+            last.append(Step(None, Result.NOT_REACHED))
+        return (*(tried.get(id(rule)) or self._passed_over(rule) for rule in self.rules), *last)
+
+    def _passed_over(self, rule: Rule) -> Step:
+        if not rule.enabled:
+            return Step(rule, Result.DISABLED)
+        return Step(rule, Result.UNSUPPORTED if rule in self.unsupported else Result.NOT_REACHED)
+
+    def _steps(self, event: MeetingEvent) -> Iterator[Step]:
+        """The rules as they are tried, up to the one that matches; when none does, the fallback.
 
         Quoted lines of the body are looked at after all rules found nothing in the rest, and the fallback after
         that (invitations.md section 4, decisions 2 and 6).
         """
-        event = MeetingEvent(invitation)
-        quoted = event.quoted
-        failures: dict[int, RuleFailure] = {}
-        for part in (event, quoted) if quoted else (event,):
-            match = self._by_rules(part, failures)
-            if match is not None:
-                return Outcome(match, tuple(failures.values()))
-        address = fallback(event) or (fallback(quoted) if quoted else None)
-        found = address if address and is_alias(address[0]) else None
-        return Outcome(Match(*found, "", FALLBACK, {}) if found else None, tuple(failures.values()))
-
-    def _by_rules(self, event: MeetingEvent, failures: dict[int, RuleFailure]) -> Match | None:
+        failed = set()
         for place, compiled in enumerate(self._rules):
-            if place in failures:
-                continue
-            try:
-                match = compiled.match(event)
-            except RuleNotApplied as failure:
-                failures[place] = RuleFailure(compiled.rule.name, str(failure))
-            else:
-                if match is not None:
-                    return match
-        return None
+            step = compiled.apply(event)
+            yield step
+            if step.match is not None:
+                return
+            if step.result is Result.FAILED:
+                failed.add(place)
+        quoted = event.quoted
+        if quoted is not None:
+            for place, compiled in enumerate(self._rules):
+                if place not in failed:
+                    step = compiled.apply(quoted, quoted=True)
+                    yield step
+                    if step.match is not None:
+                        return
+        yield _fall_back(event, quoted)
+
+
+def _fall_back(event: MeetingEvent, quoted: MeetingEvent | None) -> Step:
+    address = fallback(event)
+    from_quoted = address is None and quoted is not None
+    if from_quoted and quoted is not None:
+        address = fallback(quoted)
+    match = Match(*address, "", FALLBACK, {}) if address and is_alias(address[0]) else None
+    result = Result.MATCHED if match else Result.NOTHING
+    return Step(None, result, (Place.BODY, Place.LOCATION), from_quoted, match)
+
+
+def outcome_of(steps: Iterable[Step]) -> Outcome:
+    """What came of an invitation, by the steps that were taken."""
+    failures: list[RuleFailure] = []
+    match = None
+    for step in steps:
+        if step.rule is not None and step.result is Result.FAILED:
+            failures.append(RuleFailure(step.rule.name, step.reason))
+        match = step.match or match
+    return Outcome(match, tuple(failures))
 
 
 def compile_rule(rule: Rule, *, clock: Clock) -> CompiledRule | None:
@@ -152,9 +227,9 @@ def compile_rule(rule: Rule, *, clock: Clock) -> CompiledRule | None:
 
     :raises RuleError: it cannot be used.
     """
-    for field, limit in LENGTHS.items():
-        if len(getattr(rule, field)) > limit:
-            raise RuleError(rule.name, field, f"it has {len(getattr(rule, field))} characters, at most {limit} "
+    for name, limit in LENGTHS.items():
+        if len(getattr(rule, name)) > limit:
+            raise RuleError(rule.name, name, f"it has {len(getattr(rule, name))} characters, at most {limit} "
                             "are allowed")
     if rule.meeting_type not in KNOWN:
         near = difflib.get_close_matches(rule.meeting_type, KNOWN, n=1)
@@ -163,13 +238,14 @@ def compile_rule(rule: Rule, *, clock: Clock) -> CompiledRule | None:
     meeting_type = supported().get(rule.meeting_type)
     if meeting_type is None:
         return None
-    return CompiledRule(rule, meeting_type.prepare(rule, clock), _transform(rule, meeting_type, clock))
-
-
-def _transform(rule: Rule, meeting_type: MeetingType, clock: Clock) -> Template | None:
+    find = meeting_type.prepare(rule, clock)
     if not meeting_type.default_transform:
-        return None
+        return CompiledRule(rule, find, meeting_type.looks_in)
     source = meeting_type.default_transform if rule.default_processing_enabled else rule.transform_rule
+    return CompiledRule(rule, find, meeting_type.looks_in, source, _transform(rule, source, clock))
+
+
+def _transform(rule: Rule, source: str, clock: Clock) -> Template:
     if not source.strip():
         raise RuleError(rule.name, "transform_rule",
                         "it is empty; give it, or set default_processing_enabled to true")

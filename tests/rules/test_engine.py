@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from otjd.meetings.model import DialProtocol, Organizer
-from otjd.rules.engine import Engine, Rule, RuleError, problems
+from otjd.rules.engine import Engine, Result, Rule, RuleError, Step, outcome_of, problems
 from otjd.rules.event import MeetingEvent
-from otjd.rules.meeting_type import by
+from otjd.rules.meeting_type import Place, by
 from otjd.rules.registry import KNOWN, supported
 from tests.rules.support import alias, evaluate, invitation, match, rule
 
@@ -250,3 +250,46 @@ def test_a_type_needs_no_more_than_a_function_and_a_transform() -> None:
     assert found is not None
     assert (found.variables, found.alias) == ({"meeting_id": "12"}, None)
     assert finder(MeetingEvent(invitation("other"))) is None
+
+
+def explain(text: str, *rules: Rule) -> tuple[Step, ...]:
+    engine, meeting = Engine(rules, clock=time.thread_time), invitation(text)
+    steps = engine.explain(meeting)
+    assert outcome_of(steps) == engine.evaluate(meeting)
+    return steps
+
+
+def told(steps: tuple[Step, ...]) -> list[tuple[str, str, bool]]:
+    return [(step.rule.name if step.rule else "", step.result, step.quoted) for step in steps]
+
+
+OFF = rule("domain", name="off", domain="off.example", enabled=False, priority=1)
+BROKEN = rule("custom", name="broken", custom_template="{{ 1 // 0 }}", priority=2)
+EMPTY = rule("domain", name="empty", domain="vc.example.com", priority=3, default_processing_enabled=False,
+             transform_rule="{% if false %}x{% endif %}")
+WINS = rule("domain", name="wins", domain="vc.example.com", priority=4)
+LATE = rule("domain", name="late", domain="vc.example.com", priority=5)
+
+
+def test_every_rule_explains_itself_in_order_up_to_the_fallback() -> None:
+    steps = explain("x@vc.example.com", LATE, WINS, EMPTY, BROKEN, OFF)
+    assert told(steps) == [("off", Result.DISABLED, False), ("broken", Result.FAILED, False),
+                           ("empty", Result.NOTHING, False), ("wins", Result.MATCHED, False),
+                           ("late", Result.NOT_REACHED, False), ("", Result.NOT_REACHED, False)]
+    assert "ZeroDivisionError" in steps[1].reason
+    assert steps[2].variables == steps[3].variables == {"meeting_id": "x", "domain": "vc.example.com"}
+    assert (steps[2].template, steps[3].template) == ("{% if false %}x{% endif %}", "{{meeting_id}}@{{domain}}")
+    assert steps[3].looks_in == (Place.BODY, Place.LOCATION)
+    assert steps[3].match is not None
+
+
+def test_rules_are_explained_again_for_quoted_lines_unless_they_failed() -> None:
+    steps = explain("hello\n> x@vc.example.com\n", WINS, BROKEN)
+    assert told(steps) == [("broken", Result.FAILED, False), ("wins", Result.NOTHING, False),
+                           ("wins", Result.MATCHED, True), ("", Result.NOT_REACHED, False)]
+
+
+def test_the_fallback_explains_itself_last() -> None:
+    assert told(explain("sip:x@y.example", WINS)) == [("wins", Result.NOTHING, False), ("", Result.MATCHED, False)]
+    assert told(explain("hello\n> sip:x@y.example\n")) == [("", Result.MATCHED, True)]
+    assert told(explain("hello")) == [("", Result.NOTHING, False)]
