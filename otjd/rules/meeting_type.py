@@ -10,11 +10,15 @@ a function that looks for the variables in one event, and the transform that mak
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from otjd.meetings.model import Invitation
 from otjd.rules.event import MeetingEvent
 from otjd.rules.rule import Rule
+
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 Clock = Callable[[], float]
 """Gives monotonic seconds."""
@@ -53,8 +57,23 @@ class MeetingType:
     looks_in: tuple[Place, ...] = (Place.BODY,)
     default_transform: str = ""
     """A template over the variables; empty for types that make the alias themselves."""
+    looks_for: str = ""
+    """What it needs to find, for people who wonder why a rule gave nothing."""
     example: str = ""
-    """The text of an invitation of this type, invented, in the layout of the provider, for trying a rule."""
+    """The text of an invitation of this type, invented, in the layout of the provider, for trying a rule.
+
+    `{domain}` in it stands for the domain of the rule.
+    """
+    example_properties: Mapping[str, str] = field(default_factory=dict)
+    """The properties of that invitation, by the keys of `calendar_event.properties`."""
+
+    def example_for(self, rule: Rule) -> Invitation | None:
+        """The example as an invitation for this rule; None where the type has none."""
+        if not self.example:
+            return None
+        return Invitation(uid="example", start_time=_NO_TIME, end_time=_NO_TIME,
+                          body_text=self.example.replace("{domain}", rule.domain),
+                          properties=self.example_properties)
 
 
 def by(find: Callable[[MeetingEvent, Rule], Mapping[str, str] | None]) -> Prepare:

@@ -45,6 +45,7 @@ def instructions(address: WebAddress) -> dict[str, str] | None:
 TYPE = MeetingType("ciscoteamsbody", by(find), variables=("conf_id", "tenant_key", "domain"),
                    looks_in=(Place.BODY, Place.LOCATION),
                    default_transform="{{conf_id}}.{{tenant_key}}@{{domain}}",
+                   looks_for="a webex.com/msteams link, or a tenant key at m.webex.com with a video id",
                    example="""\
 Microsoft Teams meeting
 Meeting ID: 228 417 906 035 284

@@ -23,4 +23,5 @@ def _prepare(rule: Rule, clock: Clock) -> Finder:
     return find
 
 
-TYPE = MeetingType("custom", _prepare, looks_in=(Place.BODY, Place.LOCATION, Place.PROPERTIES))
+TYPE = MeetingType("custom", _prepare, looks_in=(Place.BODY, Place.LOCATION, Place.PROPERTIES),
+                   looks_for="what custom_template makes of the event")

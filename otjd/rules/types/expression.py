@@ -129,7 +129,8 @@ def _expand(replacement: str, match: _Match) -> str:
 
 
 _PLACES = (Place.BODY, Place.LOCATION)
+_LOOKS_FOR = "what match_string matches in the text, a link, the location or the HTML source"
 TYPES = (
-    MeetingType("regex", _preparing(_with_regex, regex.error), looks_in=_PLACES),
-    MeetingType("regex_re2", _preparing(_with_re2, re2.error), looks_in=_PLACES),
+    MeetingType("regex", _preparing(_with_regex, regex.error), looks_in=_PLACES, looks_for=_LOOKS_FOR),
+    MeetingType("regex_re2", _preparing(_with_re2, re2.error), looks_in=_PLACES, looks_for=_LOOKS_FOR),
 )

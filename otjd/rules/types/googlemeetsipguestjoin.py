@@ -50,6 +50,7 @@ TYPE = MeetingType("googlemeetsipguestjoin", by(find), variables=("meeting_id", 
                    looks_in=(Place.PROPERTIES, Place.LOCATION, Place.BODY),
                    default_transform="{{meeting_id|replace('-', '')}}"
                                      "{% if company_id %}.{{company_id}}{% endif %}@google.pexip.me",
+                   looks_for="a Meet code of 3-4-3 letters, such as meet.google.com/bcd-fghj-klm",
                    example="""\
 Google Meet joining info
 Video call link: https://meet.google.com/bcd-fghj-klm

@@ -89,6 +89,7 @@ def _variables(address: Address) -> dict[str, str]:
 TYPE = MeetingType("hangouts", by(find), variables=("meeting_id", "domain"),
                    looks_in=(Place.PROPERTIES, Place.BODY, Place.LOCATION),
                    default_transform="{{meeting_id}}@{{domain}}",
+                   looks_for="<13 digits>@<domain>, or where the rule has a domain the pin of a tel.meet link",
                    example="""\
 Join with Google Meet: https://meet.google.com/bcd-fghj-klm
 Or dial: (US) +1 254-555-0142 PIN: 501 662 347#

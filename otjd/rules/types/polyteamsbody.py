@@ -41,6 +41,7 @@ def key_and_conf(address: WebAddress) -> dict[str, str] | None:
 TYPE = MeetingType("polyteamsbody", by(find), variables=("meeting_id", "domain", "tenant_id"),
                    looks_in=(Place.BODY, Place.LOCATION),
                    default_transform="{{tenant_id}}.{{meeting_id}}@t.plcm.vc",
+                   looks_for="a dialin.plcm.vc/teams link, or <tenant>@t.plcm.vc with a video conference id",
                    example="""\
 Microsoft Teams meeting
 Meeting ID: 241 772 905 113

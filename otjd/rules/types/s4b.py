@@ -33,9 +33,10 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
 
 TYPE = MeetingType("s4b", by(find), variables=("focus_id", "user", "domain"), looks_in=(Place.PROPERTIES,),
                    default_transform="__sfb__{{focus_id}}.{{user}}@{{domain}}",
+                   looks_for="the property OnlineMeetingConfLink with a conference of Skype for Business",
+                   example_properties={
+                       "online_meeting_conf_link": "conf:sip:pat.moe@example.com;gruu;opaque=app:conf:focus:id:"
+                                                   "7Q3ZHF6K?conversation-id=R5TN1xjmc8"},
                    example="""\
-The property OnlineMeetingConfLink of the event is read, not the text:
-conf:sip:pat.moe@example.com;gruu;opaque=app:conf:focus:id:7Q3ZHF6K?conversation-id=R5TN1xjmc8
-
 Join Skype Meeting<https://meet.example.com/pat.moe/7Q3ZHF6K>
 """)

@@ -33,10 +33,9 @@ def _prepare(rule: Rule, _: Clock) -> Finder:
 
 TYPE = MeetingType("teams", _prepare, variables=("meeting_id", "domain"), looks_in=(Place.PROPERTIES,),
                    default_transform="{{meeting_id}}@{{domain}}",
+                   looks_for="the property TeamsVtcConferenceId",
+                   example_properties={"teams_vtc_conference_id": "1180924475"},
                    example="""\
-The property TeamsVtcConferenceId of the event, here 1180924475, is dialled at the domain of the rule; the text is
-not read.
-
 Microsoft Teams meeting
 Join on your computer, mobile app or room device
 Meeting ID: 241 772 905 113

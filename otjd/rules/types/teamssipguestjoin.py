@@ -89,6 +89,7 @@ def _alias(found: dict[str, str]) -> str | None:
 TYPE = MeetingType("teamssipguestjoin", _prepare, variables=_VARIABLES,
                    looks_in=(Place.PROPERTIES, Place.BODY, Place.LOCATION),
                    default_transform="{{base32_encoded_blob}}.{{tenant_id}}@pex.ms",
+                   looks_for="a meetup-join link, or a meeting id with its passcode, and no CVI coordinates",
                    example="""\
 Microsoft Teams meeting
 Join: https://teams.microsoft.com/meet/228311905577042?p=8qWnb4RkzLtVx71mCd

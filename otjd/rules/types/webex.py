@@ -69,6 +69,7 @@ def _parts(event: MeetingEvent) -> Iterator[Part]:
 TYPE = MeetingType("webex", by(find), variables=("meeting_id", "domain"),
                    looks_in=(Place.BODY, Place.LOCATION, Place.PROPERTIES),
                    default_transform="{{meeting_id}}@{{domain}}",
+                   looks_for="<number>@<site>.webex.com, or a personal room beside the word dial",
                    example="""\
 Join meeting: https://example.webex.com/example/j.php?MTID=m4d7e0b92c6a1f358
 Meeting number (access code): 2631 470 5982

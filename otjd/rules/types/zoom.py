@@ -68,6 +68,7 @@ def _of_entries(event: MeetingEvent, meeting_id: str) -> Iterator[str]:
 TYPE = MeetingType("zoom", by(find), variables=("meeting_id", "domain", "pin", "include_pin"),
                    looks_in=(Place.PROPERTIES, Place.BODY, Place.LOCATION),
                    default_transform="{{meeting_id}}{% if include_pin and pin %}.{{pin}}{% endif %}@zoomcrc.com",
+                   looks_for="<id>@zoomcrc.com, or a Zoom join link with an id of 9 to 11 digits",
                    example="""\
 Join Zoom Meeting
 https://us02web.zoom.us/j/83017462955?pwd=cUpQd1hrT2xWbXVE
