@@ -56,12 +56,13 @@ class RoomReading:
     `invitations` are the occurrences that are new or changed since the reading that `memory` came from; all of
     them where that was None. `unchanged` are those that are still as they were then; whatever is in neither is
     gone. `memory` is to be given to the next read of this room; what it is, the source alone knows, and it holds
-    no bodies.
+    no bodies. `requests` is how many requests it took, as they were given to Spend.
     """
 
     invitations: Sequence[Invitation]
     unchanged: frozenset[Occurrence] = frozenset()
     memory: Any = None
+    requests: int = 1
 
 
 class CalendarSource(Protocol):
@@ -90,6 +91,9 @@ class CalendarSource(Protocol):
 
     async def sweep(self, rooms: Sequence[str], window: Window) -> Mapping[str, bytes | RoomError]:
         """When each of these rooms is busy, as a fingerprint: one that differs tells of a change.
+
+        It depends on nothing but what lies in the window, which stays the same for a day: not on the time of
+        asking, nor on the other rooms. A room that is left out is one of which nothing can be said this time.
 
         :raises SourceError: none of them could be asked.
         """
