@@ -47,7 +47,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _rules_test(options: argparse.Namespace) -> int:
-    from otjd.rules_test import run
+    from otjd.rules_test import Trial, run
     from otjd.wiring import rules_of
 
     loaded = _load(options.config)
@@ -61,8 +61,9 @@ def _rules_test(options: argparse.Namespace) -> int:
     def read(name: str) -> bytes:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
 
-    return run(rules_of(loaded.config, options.profile), options.rule, options.json, options.invitations,
-               read=read, write=_write, clock=time.thread_time)
+    trial = Trial(options.rule, as_json=options.json, explain=options.explain)
+    return run(rules_of(loaded.config, options.profile), trial, options.invitations, read=read, write=_write,
+               clock=time.thread_time)
 
 
 def _rules_import(options: argparse.Namespace) -> int:
@@ -131,12 +132,18 @@ def _parser() -> argparse.ArgumentParser:
 
     rules = commands.add_parser("rules", help="try out meeting processing rules").add_subparsers(
         required=True, metavar="COMMAND")
-    test = rules.add_parser("test", help="print what a profile's rules make of invitations")
+    test = rules.add_parser(
+        "test", help="print what a profile's rules make of invitations",
+        epilog="Exit code: 0 every invitation has an alias, 1 some have none, 2 one or a rule cannot be used.")
     test.add_argument("--config", required=True, metavar="FILE")
     test.add_argument("--profile", required=True, metavar="NAME")
     test.add_argument("--rule", metavar="NAME", help="only this rule, also when it is disabled")
     test.add_argument("--json", action="store_true", help="one line of JSON for each invitation")
-    test.add_argument("invitations", nargs="+", metavar="INVITATION", help=".eml, .ics, .json, or - for stdin")
+    test.add_argument("--explain", action="store_true",
+                      help="each rule in its order: where it looked, what it found or why not, its template")
+    test.add_argument("invitations", nargs="*", metavar="INVITATION",
+                      help=".eml, .msg, .ics, .json, or - for stdin; without one each rule is tried alone on an "
+                           "example of its type")
     test.set_defaults(run=_rules_test)
 
     imported = rules.add_parser("import", help="print rules exported by the vendor's REST API as TOML")

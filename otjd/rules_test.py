@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from otjd.gather.invitation_files import Read, UnreadableInvitationError, read_invitations
-from otjd.rules.engine import Engine, Outcome, Rule, RuleError
+from otjd.rules.engine import Engine, Outcome, Rule, RuleError, outcome_of
+from otjd.rules.explanation import Explanation, explanation
+from otjd.rules.registry import supported
+from otjd.rules_explained import explained, printable
 
 EVERY_ONE_HAS_AN_ALIAS, SOME_HAVE_NONE, UNREADABLE = 0, 1, 2
 
@@ -22,47 +25,62 @@ class _Tested:
     outcome: Outcome | None = None
     unsupported: tuple[Rule, ...] = ()
     problem: str = ""
+    explanation: Explanation | None = None
 
 
 def _to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def run(rules: Sequence[Rule], rule_name: str | None, json_lines: bool, names: Sequence[str], *,
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How rules are to be tried: `rule` names the only one, `explain` asks for every step."""
+
+    rule: str | None = None
+    as_json: bool = False
+    explain: bool = False
+
+
+def run(rules: Sequence[Rule], trial: Trial, names: Sequence[str], *,
         read: Callable[[str], bytes], write: Callable[[str], None], clock: Callable[[], float],
         complain: Callable[[str], None] = _to_stderr) -> int:
     """Print alias, rule and variables of each invitation in the order of `names`; give the exit code.
 
-    `rules` are the profile's; with `rule_name` only that one is tried, disabled or not. An invitation that brings
-    rules of its own is tried with those instead. `read` gives the content of a name and may raise OSError;
-    `write` takes one line of output, `complain` one of what does not belong there.
+    `rules` are the profile's; with a rule named only that one is tried, disabled or not. An invitation that brings
+    rules of its own is tried with those instead. Without `names` each enabled rule is tried alone on the example
+    of its type. `read` gives the content of a name and may raise OSError; `write` takes one line of output,
+    `complain` one of what does not belong there.
 
     :returns: 0 every one has an alias, 1 some have none, 2 one is unreadable, or the rules are.
     """
-    if rule_name is not None:
+    if trial.rule is not None:
         known = ", ".join(rule.name for rule in rules) or "none"
-        rules = [replace(rule, enabled=True) for rule in rules if rule.name == rule_name]
+        rules = [replace(rule, enabled=True) for rule in rules if rule.name == trial.rule]
         if not rules:
-            complain(f'otjd: no rule of this profile is named "{rule_name}"; it has: {known}')
+            complain(f'otjd: no rule of this profile is named "{trial.rule}"; it has: {known}')
             return UNREADABLE
     try:
         engine = Engine(rules, clock=clock)
     except RuleError as error:
         complain(f"otjd: {error}")
         return UNREADABLE
-    code = EVERY_ONE_HAS_AN_ALIAS
-    for name in names:
-        for tested in _test(name, engine, read, clock):
-            code = max(code, _exit_code(tested))
-            if json_lines:
-                write(json.dumps(_as_json(tested)))
-                _complain_of(tested, complain)
-            else:
-                write("\n".join(_described(tested)))
+    code = None
+    tests = (tested for name in names for tested in _test(name, engine, trial, read, clock)) if names else (
+        _on_examples(engine.rules, trial, clock, complain))
+    for tested in tests:
+        code = max(code or EVERY_ONE_HAS_AN_ALIAS, _exit_code(tested))
+        if trial.as_json:
+            write(json.dumps(_as_json(tested, trial)))
+            _complain_of(tested, complain)
+        else:
+            write("\n".join(_described(tested)))
+    if code is None:
+        complain("otjd: there is nothing to try; give an INVITATION")
+        return UNREADABLE
     return code
 
 
-def _test(name: str, engine: Engine, read: Callable[[str], bytes],
+def _test(name: str, engine: Engine, trial: Trial, read: Callable[[str], bytes],
           clock: Callable[[], float]) -> Iterator[_Tested]:
     try:
         invitations = read_invitations(name, read(name))
@@ -73,17 +91,35 @@ def _test(name: str, engine: Engine, read: Callable[[str], bytes],
         yield _Tested(name, problem=str(error))
         return
     for number, invitation in enumerate(invitations, 1):
-        yield _apply(name if len(invitations) == 1 else f"{name}[{number}]", invitation, engine, clock)
+        yield _apply(name if len(invitations) == 1 else f"{name}[{number}]", invitation, engine, trial, clock)
 
 
-def _apply(name: str, invitation: Read, engine: Engine, clock: Callable[[], float]) -> _Tested:
+def _apply(name: str, invitation: Read, engine: Engine, trial: Trial, clock: Callable[[], float]) -> _Tested:
     meeting, own_rules = invitation
     if own_rules is not None:
         try:
             engine = Engine(own_rules, clock=clock)
         except RuleError as error:
             return _Tested(name, problem=f"{name}: {error}")
-    return _Tested(name, engine.evaluate(meeting), engine.unsupported)
+    if not trial.explain:
+        return _Tested(name, engine.evaluate(meeting), engine.unsupported)
+    steps = engine.explain(meeting)
+    return _Tested(name, outcome_of(steps), engine.unsupported, explanation=explanation(meeting, steps))
+
+
+def _on_examples(rules: Sequence[Rule], trial: Trial, clock: Callable[[], float],
+                 complain: Callable[[str], None]) -> Iterator[_Tested]:
+    """Each enabled rule alone on the example of its type."""
+    for rule in rules:
+        meeting_type = supported().get(rule.meeting_type)
+        example = meeting_type.example_for(rule) if meeting_type else None
+        if not rule.enabled:
+            continue
+        if example is None:
+            complain(f'otjd: rule "{rule.name}" was not tried: type {rule.meeting_type} has no example; '
+                     "give an INVITATION")
+            continue
+        yield _apply(f'the example of "{rule.name}"', (example, None), Engine([rule], clock=clock), trial, clock)
 
 
 def _exit_code(tested: _Tested) -> int:
@@ -92,7 +128,14 @@ def _exit_code(tested: _Tested) -> int:
     return SOME_HAVE_NONE if tested.outcome.match is None else EVERY_ONE_HAS_AN_ALIAS
 
 
-def _as_json(tested: _Tested) -> dict[str, Any]:
+def _as_json(tested: _Tested, trial: Trial) -> dict[str, Any]:
+    keys = _of_contract(tested)
+    if trial.explain:
+        keys["explanation"] = asdict(tested.explanation) if tested.explanation else None
+    return keys
+
+
+def _of_contract(tested: _Tested) -> dict[str, Any]:
     match = tested.outcome.match if tested.outcome else None
     if match is None:
         return {"invitation": tested.name, "alias": None, "protocol": None, "rule": None, "meeting_type": None,
@@ -125,10 +168,8 @@ def _described(tested: _Tested) -> Iterator[str]:
     else:
         yield f"{tested.name}: {match.alias} ({match.protocol.value})"
         yield f'  rule: "{match.rule}", type {match.meeting_type}' if match.rule else "  rule: none, the fallback"
-        yield from (f"  {name}: {_printable(value)}" for name, value in match.variables.items())
-    yield from (f"  {note}" for note in _notes(tested))
-
-
-def _printable(text: str) -> str:
-    """The text without what could upset a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        yield from (f"  {name}: {printable(value)}" for name, value in match.variables.items())
+    if tested.explanation is None:
+        yield from (f"  {note}" for note in _notes(tested))
+    else:
+        yield from explained(tested.explanation)

@@ -58,7 +58,7 @@ class MeetingType:
     default_transform: str = ""
     """A template over the variables; empty for types that make the alias themselves."""
     looks_for: str = ""
-    """What it needs to find, for people who wonder why a rule gave nothing."""
+    """What it needs to find, for people who wonder why a rule gave nothing; `{domain}` is that of the rule."""
     example: str = ""
     """The text of an invitation of this type, invented, in the layout of the provider, for trying a rule.
 

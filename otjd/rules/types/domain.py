@@ -53,5 +53,5 @@ def _user_before(text: str, at: int) -> str:
 
 TYPE = MeetingType("domain", _prepare, variables=("meeting_id", "domain"), looks_in=(Place.BODY, Place.LOCATION),
                    default_transform="{{meeting_id}}@{{domain}}",
-                   looks_for="<user>@<the rule's domain>, or at a subdomain of it",
+                   looks_for="<user>@{domain}, or at a subdomain of it",
                    example="Join from a video system: boardroom@{domain}\n")
