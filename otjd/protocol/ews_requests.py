@@ -13,17 +13,14 @@ from enum import Enum
 from lxml import etree
 
 from otjd.protocol import markup
-from otjd.protocol.ews_ids import FOLDERS
 from otjd.protocol.ews_restrictions import Condition, SortField, read_restriction, read_sort_order
 from otjd.protocol.ews_shapes import ItemShape, read_shape
+from otjd.protocol.request_parts import FolderRef, check_count, folders, integer, part, required, time
 from otjd.protocol.soap import Envelope, SoapFault, schema_violation
-from otjd.protocol.timezones import read_date_time, time_zone
+from otjd.protocol.timezones import time_zone
 
 IDS_LIMIT = 1000
 """Ids of items in one request."""
-
-FOLDERS_LIMIT = 100
-"""Folders in one request."""
 
 CHANGES_LIMIT = 512
 """Changes of one SyncFolderItems; the schema's own limit."""
@@ -32,15 +29,6 @@ VERSIONS = frozenset({"Exchange2007", "Exchange2007_SP1", "Exchange2010", "Excha
                       "Exchange2013", "Exchange2013_SP1", "Exchange2016"})
 """The names of RequestServerVersion."""
 
-# Names that the schema has besides FOLDERS: a room's mailbox has no such folder.
-_OTHER_FOLDERS = frozenset("""
-    journal notes publicfoldersroot searchfolders voicemail recoverableitemsroot recoverableitemsdeletions
-    recoverableitemsversions recoverableitemspurges recoverableitemsdiscoveryholds archiveroot archivemsgfolderroot
-    archivedeleteditems archiveinbox archiverecoverableitemsroot archiverecoverableitemsdeletions
-    archiverecoverableitemsversions archiverecoverableitemspurges archiverecoverableitemsdiscoveryholds syncissues
-    conflicts localfailures serverfailures recipientcache quickcontacts conversationhistory adminauditlogs
-    todosearch mycontacts directory imcontactlist peopleconnect favorites mecontact
-    personmetadata""".split())  # noqa: SIM905 - forty quoted names are not easier to read
 _MEETING_RESPONSES = frozenset({"AcceptItem", "TentativelyAcceptItem", "DeclineItem"})
 _ID_FORMATS = frozenset({"EwsLegacyId", "EwsId", "EntryId", "HexEntryId", "StoreId", "OwaId"})
 
@@ -52,15 +40,6 @@ class Header:
     version: str = ""
     zone: tzinfo = UTC
     impersonated: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FolderRef:
-    """A folder that is asked for: by distinguished name, perhaps of a mailbox, or by id."""
-
-    name: str = ""
-    mailbox: str = ""
-    id: str = ""
 
 
 class ItemRefKind(Enum):
@@ -213,65 +192,65 @@ def read_request(envelope: Envelope, zone: tzinfo = UTC) -> Request:
 
 
 def _get_folder(element: etree._Element, _: tzinfo) -> GetFolder:
-    return GetFolder(_folders(element, "FolderIds"))
+    return GetFolder(folders(element, "FolderIds"))
 
 
 def _find_item(element: etree._Element, zone: tzinfo) -> FindItem:
-    folders = _folders(element, "ParentFolderIds")
+    parents = folders(element, "ParentFolderIds")
     view: CalendarView | PageView = PageView()
     if (calendar := markup.child(element, "CalendarView")) is not None:
-        view = CalendarView(_time(calendar, "StartDate", zone), _time(calendar, "EndDate", zone),
-                            _integer(calendar, "MaxEntriesReturned"))
+        view = CalendarView(time(calendar, "StartDate", zone), time(calendar, "EndDate", zone),
+                            integer(calendar, "MaxEntriesReturned"))
     elif (page := markup.child(element, "IndexedPageItemView")) is not None:
-        view = PageView(max(0, _integer(page, "Offset") or 0), _integer(page, "MaxEntriesReturned"),
+        view = PageView(max(0, integer(page, "Offset") or 0), integer(page, "MaxEntriesReturned"),
                         page.get("BasePoint", "").strip() == "End")
     return FindItem(read_shape(markup.child(element, "ItemShape")), view,
                     read_restriction(markup.child(element, "Restriction"), zone),
-                    read_sort_order(markup.child(element, "SortOrder")), folders)
+                    read_sort_order(markup.child(element, "SortOrder")), parents)
 
 
 def _get_item(element: etree._Element, _: tzinfo) -> GetItem:
-    refs = tuple(_item_refs(_part(element, "ItemIds")))
-    _check_count(refs, IDS_LIMIT, "ItemIds", element)
+    refs = tuple(_item_refs(part(element, "ItemIds")))
+    check_count(refs, IDS_LIMIT, "ItemIds", element)
     return GetItem(read_shape(markup.child(element, "ItemShape")), refs)
 
 
 def _convert_id(element: etree._Element, _: tzinfo) -> ConvertId:
-    ids = tuple(AlternateId(_required(e, "Id"), _format(e, "Format"))
-                for e in markup.children(_part(element, "SourceIds"), "AlternateId"))
-    _check_count(ids, IDS_LIMIT, "SourceIds", element)
+    ids = tuple(AlternateId(required(e, "Id"), _format(e, "Format"))
+                for e in markup.children(part(element, "SourceIds"), "AlternateId"))
+    check_count(ids, IDS_LIMIT, "SourceIds", element)
     return ConvertId(_format(element, "DestinationFormat"), ids)
 
 
 def _find_folder(element: etree._Element, _: tzinfo) -> FindFolder:
-    return FindFolder(_folders(element, "ParentFolderIds"), element.get("Traversal", "").strip() == "Deep",
+    return FindFolder(folders(element, "ParentFolderIds"), element.get("Traversal", "").strip() == "Deep",
                       markup.child(element, "IndexedPageFolderView") is not None)
 
 
 def _resolve_names(element: etree._Element, _: tzinfo) -> ResolveNames:
-    return ResolveNames(markup.content(_part(element, "UnresolvedEntry")))
+    return ResolveNames(markup.content(part(element, "UnresolvedEntry")))
 
 
 def _change(parts: str) -> Callable[[etree._Element, tzinfo], Change]:
     def read(element: etree._Element, _: tzinfo) -> Change:
-        is_response = tuple(markup.local_name(e) in _MEETING_RESPONSES for e in _part(element, parts))
-        _check_count(is_response, IDS_LIMIT, parts, element)
+        is_response = tuple(markup.local_name(e) in _MEETING_RESPONSES for e in part(element, parts))
+        check_count(is_response, IDS_LIMIT, parts, element)
         return Change(markup.local_name(element), is_response)
     return read
 
 
 def _sync_folder_items(element: etree._Element, _: tzinfo) -> SyncFolderItems:
-    limit = markup.content(_part(element, "MaxChangesReturned")).strip()
+    limit = markup.content(part(element, "MaxChangesReturned")).strip()
     if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= CHANGES_LIMIT):
         raise schema_violation(f"The element 'MaxChangesReturned' is invalid: '{limit[:40]}' is not a whole "
                                f"number from 1 to {CHANGES_LIMIT}.", element)
-    return SyncFolderItems(read_shape(markup.child(element, "ItemShape")), _folders(element, "SyncFolderId")[0],
+    return SyncFolderItems(read_shape(markup.child(element, "ItemShape")), folders(element, "SyncFolderId")[0],
                            markup.content(markup.child(element, "SyncState")).strip(), int(limit))
 
 
 def _sync_folder_hierarchy(element: etree._Element, _: tzinfo) -> SyncFolderHierarchy:
     whole = markup.child(element, "SyncFolderId") is None
-    return SyncFolderHierarchy(FolderRef(name="msgfolderroot") if whole else _folders(element, "SyncFolderId")[0],
+    return SyncFolderHierarchy(FolderRef(name="msgfolderroot") if whole else folders(element, "SyncFolderId")[0],
                                markup.content(markup.child(element, "SyncState")).strip())
 
 
@@ -282,80 +261,23 @@ _OPERATIONS: dict[str, Callable[[etree._Element, tzinfo], Request]] = {
     "SyncFolderItems": _sync_folder_items, "SyncFolderHierarchy": _sync_folder_hierarchy}
 
 
-def _part(element: etree._Element, name: str) -> etree._Element:
-    found = markup.child(element, name)
-    if found is None:
-        raise schema_violation(f"The element '{name}' is missing.", element)
-    return found
 
-
-def _required(element: etree._Element, name: str) -> str:
-    value = element.get(name)
-    if value is None:
-        raise schema_violation(f"The required attribute '{name}' is missing.", element)
-    return value.strip()
-
-
-def _check_count(found: tuple[object, ...], limit: int, name: str, element: etree._Element) -> None:
-    if not found:
-        raise schema_violation(f"The element '{name}' has incomplete content.", element)
-    if len(found) > limit:
-        raise SoapFault("ErrorExceededFindCountLimit", f"'{name}' has {len(found)} entries; at most {limit} are "
-                                                       "answered in one request.")
-
-
-def _folders(element: etree._Element, name: str) -> tuple[FolderRef, ...]:
-    refs = []
-    for entry in _part(element, name):
-        kind = markup.local_name(entry)
-        if kind == "DistinguishedFolderId":
-            folder = _required(entry, "Id").lower()
-            if folder not in FOLDERS and folder not in _OTHER_FOLDERS:
-                raise schema_violation("The 'Id' attribute is invalid: there is no distinguished folder "
-                                       f"'{folder[:60]}'.", entry)
-            mailbox = markup.child(markup.child(entry, "Mailbox"), "EmailAddress")
-            refs.append(FolderRef(name=folder, mailbox=markup.content(mailbox)))
-        elif kind == "FolderId":
-            refs.append(FolderRef(id=_required(entry, "Id")))
-    found = tuple(refs)
-    _check_count(found, FOLDERS_LIMIT, name, element)
-    return found
 
 
 def _item_refs(element: etree._Element) -> Iterator[ItemRef]:
     for entry in element:
         kind = markup.local_name(entry)
         if kind == "OccurrenceItemId":
-            yield ItemRef(_required(entry, "RecurringMasterId"), ItemRefKind.OCCURRENCE)
+            yield ItemRef(required(entry, "RecurringMasterId"), ItemRefKind.OCCURRENCE)
         elif kind == "RecurringMasterItemId":
-            yield ItemRef(_required(entry, "OccurrenceId"), ItemRefKind.MASTER)
+            yield ItemRef(required(entry, "OccurrenceId"), ItemRefKind.MASTER)
         elif kind == "ItemId":
-            yield ItemRef(_required(entry, "Id"))
+            yield ItemRef(required(entry, "Id"))
 
 
 def _format(element: etree._Element, name: str) -> str:
-    value = _required(element, name)
+    value = required(element, name)
     if value not in _ID_FORMATS:
         raise schema_violation(f"The '{name}' attribute is invalid: there is no format '{value[:40]}'.", element)
     return value
 
-
-def _time(element: etree._Element, name: str, zone: tzinfo) -> datetime:
-    try:
-        return read_date_time(_required(element, name), zone)
-    except ValueError as error:
-        raise schema_violation(f"The '{name}' attribute is invalid: {error}.", element) from None
-
-
-def _integer(element: etree._Element, name: str) -> int | None:
-    value = element.get(name)
-    if value is None:
-        return None
-    try:
-        number = int(value.strip()) if len(value) < 20 and "_" not in value else None
-    except ValueError:
-        number = None
-    if number is None or not -2**31 <= number < 2**31:
-        raise schema_violation(f"The '{name}' attribute is invalid: '{value[:40]}' is not a whole number.",
-                               element)
-    return number

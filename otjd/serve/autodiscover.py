@@ -9,8 +9,8 @@ from datetime import datetime
 from otjd.protocol import autodiscover, soap
 from otjd.protocol.autodiscover import AutodiscoverError
 from otjd.protocol.soap import SoapFault
+from otjd.serve.answer_parts import is_own
 from otjd.serve.calls import Call, Reply
-from otjd.serve.ews_answers import is_own
 
 BODY_LIMIT = 64 * 1024
 """Bytes of a request."""

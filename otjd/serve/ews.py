@@ -16,8 +16,9 @@ from otjd.protocol import ews_responses, markup, soap
 from otjd.protocol.ews_requests import VERSIONS, Header, read_header, read_request
 from otjd.protocol.ews_responses import ServerVersion
 from otjd.protocol.soap import Dialect, Envelope, SoapFault
+from otjd.serve.answer_parts import Answer, is_own
 from otjd.serve.calls import Account, Call, Reply
-from otjd.serve.ews_answers import Answer, Answers, is_own
+from otjd.serve.ews_answers import Answers
 from otjd.serve.ews_meetings import MeetingTexts
 from otjd.serve.join_details import JoinDetails
 
@@ -85,9 +86,9 @@ class EwsService:
         return self._reply(operation, answer, dialect)
 
     def _reply(self, operation: str, answer: Answer, dialect: Dialect) -> Reply:
-        body = soap.write_envelope(dialect, self._header, ews_responses.response(operation, answer.messages))
-        return Reply(200, body, dialect.content_type, operation=operation, error=answer.error,
-                     meetings=answer.meetings)
+        body = answer.body or ews_responses.response(operation, answer.messages)
+        return Reply(200, soap.write_envelope(dialect, self._header, body), dialect.content_type,
+                     operation=operation, error=answer.error, meetings=answer.meetings)
 
     def _envelope(self, call: Call) -> Envelope:
         if call.method != "POST":

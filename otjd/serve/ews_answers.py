@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from otjd.meetings.cache import Agenda, Freshness, MeetingCache, UnknownRoomError
 from otjd.meetings.model import Meeting, Window
@@ -18,7 +17,6 @@ from otjd.protocol.ews_requests import (
     ConvertId,
     FindFolder,
     FindItem,
-    FolderRef,
     GetFolder,
     GetItem,
     ItemRef,
@@ -30,11 +28,11 @@ from otjd.protocol.ews_requests import (
     SyncFolderItems,
 )
 from otjd.protocol.ews_shapes import ItemShape
+from otjd.protocol.request_parts import FolderRef
 from otjd.protocol.soap import SoapFault
+from otjd.serve.answer_parts import Answer, Refused, each, is_own
 from otjd.serve.calls import Account
 from otjd.serve.ews_meetings import MeetingTexts
-
-T = TypeVar("T")
 
 BACK_OFF_MS = 10_000
 """How long a client is asked to wait while its room's calendar was never read."""
@@ -53,23 +51,6 @@ _OCCURRENCE_ERRORS = {ItemRefKind.OCCURRENCE: "ErrorCalendarCannotUseIdForOccurr
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The response messages of an answer, the first error among them, and how many meetings were listed."""
-
-    messages: Sequence[str]
-    error: str = ""
-    meetings: int | None = None
-
-
-class _Refused(Exception):  # noqa: N818 - not an error of the request: one of its parts is answered so
-    """One part of a request is answered with an error code."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
 class _Page:
     """The meetings of one answer, of how many, and where the next page begins where there are pages."""
 
@@ -77,11 +58,6 @@ class _Page:
     total: int
     is_last: bool
     next_offset: int | None = None
-
-
-def is_own(mailbox: str, account: Account) -> bool:
-    """Whether this names the account's mailbox: the room's address, or the user name (HDX with Google)."""
-    return mailbox.strip().lower() in (account.room.email, account.username.lower())
 
 
 class Answers:
@@ -102,35 +78,25 @@ class Answers:
             case FindItem():
                 answer = self._find_item(request, account)
             case GetItem():
-                answer = self._each("GetItem", request.items, lambda ref: self._item(ref, request.shape, account))
+                answer = each("GetItem", request.items, lambda ref: self._item(ref, request.shape, account))
             case GetFolder():
-                answer = self._each("GetFolder", request.folders, lambda ref: self._folder(ref, account))
+                answer = each("GetFolder", request.folders, lambda ref: self._folder(ref, account))
             case FindFolder():
-                answer = self._each("FindFolder", request.parents,
-                                    lambda ref: self._folders(ref, request, account))
+                answer = each("FindFolder", request.parents,
+                              lambda ref: self._folders(ref, request, account))
             case ConvertId():
-                answer = self._each("ConvertId", request.ids,
-                                    lambda alternate: self._converted(alternate, request.destination, account))
+                answer = each("ConvertId", request.ids,
+                              lambda alternate: self._converted(alternate, request.destination, account))
             case ResolveNames():
-                answer = self._each("ResolveNames", (request.entry,), lambda entry: _resolved(entry, account))
+                answer = each("ResolveNames", (request.entry,), lambda entry: _resolved(entry, account))
             case SyncFolderItems():
-                answer = self._each("SyncFolderItems", (request,), lambda sync: self._item_changes(sync, account))
+                answer = each("SyncFolderItems", (request,), lambda sync: self._item_changes(sync, account))
             case SyncFolderHierarchy():
-                answer = self._each("SyncFolderHierarchy", (request,),
-                                    lambda sync: self._folder_changes(sync, account))
+                answer = each("SyncFolderHierarchy", (request,),
+                              lambda sync: self._folder_changes(sync, account))
             case Change():
-                answer = self._each(request.operation, request.is_response, _changed)
+                answer = each(request.operation, request.is_response, _changed)
         return answer
-
-    def _each(self, operation: str, parts: Sequence[T], content: Callable[[T], str]) -> Answer:
-        messages, first_error = [], ""
-        for part in parts:
-            try:
-                messages.append(ews_responses.success(operation, content(part)))
-            except _Refused as refused:
-                first_error = first_error or refused.code
-                messages.append(ews_responses.error(operation, refused.code))
-        return Answer(messages, first_error)
 
     def _find_item(self, request: FindItem, account: Account) -> Answer:
         listed: list[int] = []
@@ -149,17 +115,17 @@ class Answers:
                 [self._texts.for_list(account.room, m, request.shape.extended) for m in page.meetings],
                 total=page.total, is_last=page.is_last, next_offset=page.next_offset)
 
-        answer = self._each("FindItem", request.folders, content)
+        answer = each("FindItem", request.folders, content)
         return Answer(answer.messages, answer.error, max(listed, default=None))
 
     def _item(self, ref: ItemRef, shape: ItemShape, account: Account) -> str:
         raw = _own_id(ref.id, IdKind.ITEM, "ErrorCannotUseFolderIdForItemId")
         if ref.kind is not ItemRefKind.ITEM:  # every item here is one occurrence, and none is a master
-            raise _Refused(_OCCURRENCE_ERRORS[ref.kind])
+            raise Refused(_OCCURRENCE_ERRORS[ref.kind])
         self._agenda(account)
         meeting = self._cache.find(account.room, ews_ids.meeting_id(raw), self._now())
         if meeting is None:
-            raise _Refused("ErrorItemNotFound")
+            raise Refused("ErrorItemNotFound")
         return ews_responses.items(self._texts.for_reading(account.room, meeting, shape))
 
     def _folder(self, ref: FolderRef, account: Account) -> str:
@@ -177,7 +143,7 @@ class Answers:
         try:
             known = ews_sync.read_state(request.state)
         except ews_sync.BrokenStateError:
-            raise _Refused("ErrorInvalidSyncStateData") from None
+            raise Refused("ErrorInvalidSyncStateData") from None
         current = {key: self._texts.change_key(m) for key, m in meetings.items()}
         changes = ews_sync.changes(known, current, request.limit)
         created, updated = ([self._texts.for_list(account.room, meetings[key], request.shape.extended)
@@ -189,7 +155,7 @@ class Answers:
         names = ews_responses.folders_within(_folder_name(request.folder, account), is_deep=True)
         state = ews_sync.hierarchy_state(account.room.email)
         if request.state not in ("", state):
-            raise _Refused("ErrorInvalidSyncStateData")
+            raise Refused("ErrorInvalidSyncStateData")
         return ews_responses.folder_changes(state, [] if request.state else [
             self._written_folder(name, account) for name in names])
 
@@ -202,10 +168,10 @@ class Answers:
 
     def _converted(self, alternate: AlternateId, destination: str, account: Account) -> str:
         if not alternate.id:
-            raise _Refused("ErrorInvalidIdEmpty")
+            raise Refused("ErrorInvalidIdEmpty")
         converted = ews_responses.convert_id(alternate.id, alternate.format, destination)
         if converted is None:
-            raise _Refused("ErrorInvalidIdMalformed")
+            raise Refused("ErrorInvalidIdMalformed")
         return ews_responses.alternate_id(converted, destination, account.room.email)
 
     def _known_agenda(self, account: Account) -> Agenda | None:
@@ -227,25 +193,25 @@ def _resolved(entry: str, account: Account) -> str:
     """The account's own mailbox is the only one in this directory."""
     _, _, address = entry.rpartition(":")  # "smtp:" may stand before it
     if not is_own(address, account) and address.strip().lower() != account.room.email.partition("@")[0]:
-        raise _Refused("ErrorNameResolutionNoResults")
+        raise Refused("ErrorNameResolutionNoResults")
     return ews_responses.resolution(account.room.email)
 
 
 def _changed(is_response: bool) -> str:
     """Nothing here can be changed; responses to meetings are taken, and change nothing (poly.md 5.1)."""
     if not is_response:
-        raise _Refused("ErrorAccessDenied")
+        raise Refused("ErrorAccessDenied")
     return "<m:Items/>"
 
 
 def _own_id(text: str, kind: IdKind, otherwise: str) -> bytes:
     if not text:
-        raise _Refused("ErrorInvalidIdEmpty")
+        raise Refused("ErrorInvalidIdEmpty")
     known = ews_ids.raw_id(text)
     if known is None:
-        raise _Refused("ErrorInvalidIdMalformed")
+        raise Refused("ErrorInvalidIdMalformed")
     if known[0] is not kind:
-        raise _Refused(otherwise)
+        raise Refused(otherwise)
     return known[1]
 
 
@@ -253,27 +219,27 @@ def _folder_name(ref: FolderRef, account: Account) -> str:
     """Which of the room's folders is meant."""
     if ref.name:
         if ref.mailbox and not is_own(ref.mailbox, account):
-            raise _Refused("ErrorNonExistentMailbox")
+            raise Refused("ErrorNonExistentMailbox")
         if ref.name not in ews_ids.FOLDERS:
-            raise _Refused("ErrorFolderNotFound")
+            raise Refused("ErrorFolderNotFound")
         return ref.name
     _own_id(ref.id, IdKind.FOLDER, "ErrorCannotUseItemIdForFolderId")
     name = ews_ids.folder_name(account.room.email, ref.id)
     if name is None:
-        raise _Refused("ErrorFolderNotFound")
+        raise Refused("ErrorFolderNotFound")
     return name
 
 
 def _check_view(view: CalendarView | PageView, folder: str) -> None:
     if view.max_entries is not None and view.max_entries <= 0:
-        raise _Refused("ErrorInvalidPagingMaxRows")
+        raise Refused("ErrorInvalidPagingMaxRows")
     if isinstance(view, CalendarView):
         if folder != "calendar":
-            raise _Refused("ErrorCalendarFolderIsInvalidForCalendarView")
+            raise Refused("ErrorCalendarFolderIsInvalidForCalendarView")
         if view.end < view.start:
-            raise _Refused("ErrorCalendarEndDateIsEarlierThanStartDate")
+            raise Refused("ErrorCalendarEndDateIsEarlierThanStartDate")
         if view.end - view.start > VIEW_LIMIT:
-            raise _Refused("ErrorCalendarViewRangeTooBig")
+            raise Refused("ErrorCalendarViewRangeTooBig")
 
 
 def _page(request: FindItem, agenda: Agenda) -> _Page:

@@ -10,7 +10,6 @@ from otjd.protocol.ews_requests import (
     CalendarView,
     ConvertId,
     FindItem,
-    FolderRef,
     GetFolder,
     GetItem,
     Header,
@@ -21,6 +20,7 @@ from otjd.protocol.ews_requests import (
     read_request,
 )
 from otjd.protocol.ews_shapes import BodyType, ExtendedField, ItemShape
+from otjd.protocol.request_parts import FolderRef
 from otjd.protocol.soap import SoapFault, read_envelope
 
 M = "http://schemas.microsoft.com/exchange/services/2006/messages"
