@@ -97,8 +97,10 @@ class Node:
 
     async def start(self) -> None:
         """Show what was known before, then read the calendars and serve the endpoints."""
+        with_text = wiring.rooms_with_text(self._config)
         for room, read_at, meetings in await self._last_known.load():
-            self.cache.restore(room, meetings, read_at, self._now())
+            kept = meetings if room in with_text else [m.without_text() for m in meetings]
+            self.cache.restore(room, kept, read_at, self._now())
         self._last_known.forget_all_but(self.cache.rooms())
         self._started = True
         for gatherer in self._gatherers.values():
@@ -177,7 +179,7 @@ class Node:
         self._config = config
         self.cache.configure(wiring.rooms(config))
         self.board.configure(wiring.endpoint_facts(config), wiring.integrations(config))
-        self._intake.configure(wiring.profile_rules(config))
+        self._intake.configure(wiring.profile_rules(config), wiring.rooms_with_text(config))
         self._pusher.configure(wiring.cisco_endpoints(config))
         self._gatherers = {i: self._gatherers.get(i) or self._gatherer(i) for i in config.file_integrations}
         for integration, gatherer in self._gatherers.items():

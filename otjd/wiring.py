@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 
+from otjd.config.keys import entries
 from otjd.config.model import Config, Endpoint, Profile
 from otjd.config.model import Rule as RuleConfig
+from otjd.config.services import JoinDetailsByFamily
 from otjd.gather.intake import ProfileRules
 from otjd.meetings.model import EndpointType, Room
 from otjd.meetings.presentation import Policy
@@ -19,6 +22,7 @@ from otjd.rules.subject import subject_renderer
 from otjd.rules.templates import TemplateFailure
 from otjd.serve.calls import Account
 from otjd.serve.join_details import JoinDetails
+from otjd.serve.join_style import DROP, LINE_ENDINGS, SPLIT, JoinStyle
 
 FILE_SWEEP_S = 2
 NOT_READ_YET = "calendars of kind {} are not read by this version"
@@ -87,8 +91,22 @@ def profile_rules(config: Config) -> Mapping[str, ProfileRules]:
 def accounts(config: Config) -> tuple[Account, ...]:
     """The logins of all Poly endpoints."""
     return tuple(Account(username=e.poly_username, password=e.poly_password.reveal(), endpoint=e.name,
-                         room=room_of(config, e), schemes=config.schemes(e))
+                         room=room_of(config, e), schemes=config.schemes(e), style=join_style(config, e))
                  for e in served_endpoints(config) if e.endpoint_type is EndpointType.POLY)
+
+
+def join_style(config: Config, endpoint: Endpoint) -> JoinStyle:
+    """How a Poly endpoint is told what to dial."""
+    joining = config.joining(endpoint)
+    return JoinStyle(family=str(endpoint.poly_family), split=joining.token_form == SPLIT,
+                     line_ending=LINE_ENDINGS[joining.token_line_ending], wrap=joining.token_wrap,
+                     invitation_text=joining.invitation_text)
+
+
+def rooms_with_text(config: Config) -> frozenset[Room]:
+    """The rooms with an endpoint that shows the text of invitations."""
+    return frozenset(room_of(config, e) for e in served_endpoints(config)
+                     if e.endpoint_type is EndpointType.POLY and config.joining(e).invitation_text != DROP)
 
 
 def cisco_endpoints(config: Config) -> tuple[CiscoEndpoint, ...]:
@@ -133,12 +151,8 @@ def rule_problems(config: Config) -> list[str]:
             subject_renderer(profile.replace_subject_template, time.thread_time)
         except TemplateFailure as error:
             found.append(f'profile "{profile.name}", replace_subject_template: {error}')
-    if config.calendar_service.join_details is not None:
-        try:
-            join_details(config)
-        except (OSError, UnicodeDecodeError, TemplateFailure) as error:
-            found.append(f"calendar_service.join_details {config.calendar_service.join_details}: {error}")
-    return found
+    return found + [f"calendar_service.{key} {path}: {problem}" for key, path in _body_templates(config)
+                    if (problem := _template_problem(path))]
 
 
 def notices(config: Config) -> list[str]:
@@ -154,11 +168,29 @@ def notices(config: Config) -> list[str]:
     return found
 
 
-def join_details(config: Config) -> JoinDetails:
-    """The template of the body that Poly endpoints are given.
+def _body_templates(config: Config) -> list[tuple[str, Path]]:
+    """The operator's templates of the body that Poly endpoints are given, by their keys."""
+    service = config.calendar_service
+    by_family = {f"join_details_by_family.{name}": getattr(service.join_details_by_family, name)
+                 for name in entries(JoinDetailsByFamily)}
+    return [(key, path) for key, path in {"join_details": service.join_details, **by_family}.items() if path]
 
-    :raises OSError: the operator's template cannot be read.
-    :raises TemplateFailure: it does not compile.
+
+def _template_problem(path: Path) -> str:
+    """What is wrong with a template of the body; empty where nothing is."""
+    try:
+        JoinDetails(path.read_text("utf-8"), clock=time.thread_time)
+    except (OSError, UnicodeDecodeError, TemplateFailure) as error:
+        return str(error)
+    return ""
+
+
+def join_details(config: Config) -> JoinDetails:
+    """The templates of the body that Poly endpoints are given.
+
+    :raises OSError: an operator's template cannot be read.
+    :raises TemplateFailure: one does not compile.
     """
-    path = config.calendar_service.join_details
-    return JoinDetails(path.read_text("utf-8") if path else None, clock=time.thread_time)
+    texts = {key: path.read_text("utf-8") for key, path in _body_templates(config)}
+    return JoinDetails(texts.pop("join_details", None), clock=time.thread_time,
+                       by_family={key.rpartition(".")[2]: text for key, text in texts.items()})

@@ -26,6 +26,7 @@ from otjd.operate.logs import LogOutput
 from otjd.service import Options, OtjdService, log_output, log_path, makeService
 from otjd.simulate.codec import Codec
 from otjd.simulate.poly import PolyEndpoint
+from otjd.simulate.poly_dialling import Family
 from otjd.wiring import notices, rule_problems
 from tests.end_to_end.world import World, event
 
@@ -92,10 +93,11 @@ def aliases(node: Node) -> list[str | None]:
     return [m.alias for agenda in node.cache.agendas() for m in agenda.meetings]
 
 
-def poly(node: Node, world: World, reactor: Any) -> PolyEndpoint:
-    return PolyEndpoint(f"https://127.0.0.1:{node.calendar_port}/EWS/Exchange.asmx", "boardroom", "poly-secret",
+def poly(node: Node, world: World, reactor: Any, username: str = "boardroom",
+         family: Family = "group") -> PolyEndpoint:
+    return PolyEndpoint(f"https://127.0.0.1:{node.calendar_port}/EWS/Exchange.asmx", username, "poly-secret",
                         scheme="ntlm", mailbox=BOARDROOM, now=lambda: datetime.now(UTC), reactor=reactor,
-                        ca_file=world.certificates.ca_certificate)
+                        ca_file=world.certificates.ca_certificate, family=family)
 
 
 async def test_a_file_becomes_a_join_button_on_both_kinds_of_endpoint(quiet_world: World, reactor: Any) -> None:
@@ -112,6 +114,45 @@ async def test_a_file_becomes_a_join_button_on_both_kinds_of_endpoint(quiet_worl
         await until(lambda: all(s.last_contact_time for s in node.board.endpoints()), reactor)
         await endpoint.close()
     await codec.stop()
+
+
+async def test_every_endpoint_of_a_room_gets_the_body_of_its_family(quiet_world: World, reactor: Any) -> None:
+    quiet_world.poly("Boardroom HDX", BOARDROOM, "hdx")
+    quiet_world.endpoints += 'poly_family = "hdx"\ntoken_form = "split"\ntoken_line_ending = "lf"\n'
+    quiet_world.poly("Boardroom Trio", BOARDROOM, "trio")
+    quiet_world.endpoints += 'poly_family = "trio"\n'
+    quiet_world.poly("Boardroom Debut", BOARDROOM, "debut")
+    quiet_world.endpoints += 'poly_family = "debut"\n'
+    (quiet_world.directory / "debut.j2").write_text("{{ subject }}: {{ uri }}")
+    quiet_world.extra = '[calendar_service.join_details_by_family]\ndebut = "debut.j2"\n'
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+        found: dict[str, tuple[str | None, str | None]] = {}
+        families: tuple[Family, ...] = ("hdx", "trio", "debut")
+        for family in families:
+            endpoint = poly(node, quiet_world, reactor, family, family)
+            first, _ = await endpoint.poll()
+            found[family] = (first.dial, first.dial_source)
+            await endpoint.close()
+    alias = "a@video.example.com"
+    assert found == {"hdx": (alias, "token"), "trio": (alias, "location"), "debut": (alias, "location")}
+
+
+async def test_the_text_of_invitations_is_held_only_while_an_endpoint_shows_it(
+        quiet_world: World, reactor: Any) -> None:
+    def held(node: Node) -> list[str]:
+        return [m.invitation_text for m in node.cache.agenda(node.cache.rooms()[0]).meetings]
+
+    quiet_world.endpoints += 'invitation_text = "append"\n'
+    async with running(quiet_world, reactor) as node:
+        await until(lambda: held(node), reactor)
+        assert held(node) == ["Join by video\na@video.example.com", "Join by video\nb@other.example.org"]
+    text = quiet_world.endpoints
+    (quiet_world.calendars / f"{BOARDROOM}.ics").write_text("cannot be read")
+    for setting, expected in (("append", True), ("drop", False)):
+        quiet_world.endpoints = text.replace('"append"', f'"{setting}"')
+        async with running(quiet_world, reactor) as node:  # from disk
+            assert [bool(t) for t in held(node)] == [expected] * 2
 
 
 async def test_a_reload_keeps_connections_and_meetings(quiet_world: World, reactor: Any) -> None:

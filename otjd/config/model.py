@@ -31,7 +31,8 @@ from otjd.config.services import CalendarService, Listener, Log, Node, Operator,
 __all__ = [
     "MEETING_TYPES", "Access", "AuthenticationMethod", "CalendarService", "Config", "Endpoint", "EndpointGroup",
     "ExchangeIntegration", "FileIntegration", "GlobalYesNo", "GoogleIntegration", "GraphIntegration",
-    "Integration", "Listener", "Log", "Node", "Operator", "PolyFamily", "Profile", "Rule", "Secret", "WebProxy"]
+    "Integration", "Joining", "Listener", "Log", "Node", "Operator", "PolyFamily", "Profile", "Rule", "Secret",
+    "WebProxy"]
 
 N = TypeVar("N", Integration, Profile, EndpointGroup)
 
@@ -45,6 +46,16 @@ class Access:
     password: Secret
     use_https: bool
     verify: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """How a Poly endpoint is told what to dial, besides by the template of its family."""
+
+    token_form: str
+    token_line_ending: str
+    token_wrap: int
+    invitation_text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +140,15 @@ class Config:
         if self.node.fips:
             return ("basic",)
         return endpoint.authentication or self.calendar_service.authentication
+
+    def joining(self, endpoint: Endpoint) -> Joining:
+        """How a Poly endpoint is told what to dial, with what it takes over from [calendar_service]."""
+        service = self.calendar_service
+        return Joining(
+            token_form=endpoint.token_form or service.token_form,
+            token_line_ending=endpoint.token_line_ending or service.token_line_ending,
+            token_wrap=service.token_wrap if endpoint.token_wrap is None else endpoint.token_wrap,
+            invitation_text=endpoint.invitation_text or service.invitation_text)
 
     def rules_of(self, profile: str) -> tuple[Rule, ...]:
         """All rules of a profile, disabled ones too, in ascending priority."""

@@ -17,8 +17,9 @@ from otjd.config.integrations import (
     GoogleIntegration,
     GraphIntegration,
 )
+from otjd.config.keys import entries
 from otjd.config.reader import Element, Findings
-from otjd.config.services import CalendarService, Listener, Log, Node, Operator
+from otjd.config.services import CalendarService, JoinDetailsByFamily, Listener, Log, Node, Operator
 
 A_CERTIFICATE = "a PEM file with a certificate and its chain"
 A_KEY = "a PEM file with a private key that is not encrypted"
@@ -39,8 +40,7 @@ def check_files(findings: Findings) -> None:
     for node in findings.of(Node):
         if _is_folder(node.value.state_dir) is False:
             findings.problem(node, "state_dir", f"{node.value.state_dir}, which is not a folder", "a folder")
-    for service in findings.of(CalendarService):
-        _template(findings, service)
+    _templates(findings)
     for folder in findings.of(FileIntegration):
         if not _is_folder(folder.value.directory):
             findings.warning(folder, "directory", f"no folder {folder.value.directory}",
@@ -128,12 +128,20 @@ def _authorities(findings: Findings, element: Element[Any]) -> None:
     _read_chain(findings, element, "ca_file", "a PEM file of certificate authorities")
 
 
-def _template(findings: Findings, element: Element[CalendarService]) -> None:
-    content = _content(findings, element, "join_details", "a Jinja2 template")
+def _templates(findings: Findings) -> None:
+    for service in findings.of(CalendarService):
+        _template(findings, service, "join_details")
+    for families in findings.of(JoinDetailsByFamily):
+        for family in entries(JoinDetailsByFamily):
+            _template(findings, families, family)
+
+
+def _template(findings: Findings, element: Element[Any], name: str) -> None:
+    content = _content(findings, element, name, "a Jinja2 template")
     try:
         (content or b"").decode()
     except UnicodeDecodeError:
-        findings.problem(element, "join_details", f"{element.value.join_details}, which is not UTF-8 text",
+        findings.problem(element, name, f"{getattr(element.value, name)}, which is not UTF-8 text",
                          "a Jinja2 template encoded as UTF-8")
 
 

@@ -113,7 +113,7 @@ def _lines() -> Iterator[str]:
         if entry.is_table:
             yield from _table(entry.type, f"`[[{entry.name}]]`" if entry.is_array else f"`[{entry.name}]`")
         if entry.type is Endpoint:
-            further = " and ".join(f"`{name}`" for name in ANY_ORDER if name not in COLUMNS)
+            further = ", ".join(f"`{name}`" for name in ANY_ORDER if name not in COLUMNS)
             yield CSV.format(columns=",".join(COLUMNS), further=further)
 
 

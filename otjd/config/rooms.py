@@ -7,7 +7,13 @@ from enum import StrEnum
 
 from otjd.config.keys import key
 from otjd.config.secret import Secret
-from otjd.config.services import AUTHENTICATION_SCHEMES
+from otjd.config.services import (
+    AUTHENTICATION_SCHEMES,
+    INVITATION_TEXTS,
+    TOKEN_FORMS,
+    TOKEN_LINE_ENDINGS,
+    TOKEN_WRAP_LIMITS,
+)
 from otjd.config.shapes import AUTHORITY, DOMAIN, EMAIL, HOST, LOGIN, NAME, URL
 from otjd.meetings.model import EndpointType
 from otjd.meetings.presentation import ReplaceSubject
@@ -17,6 +23,7 @@ MEETING_TYPES = (
     "pexipserviceteamsbody", "pexipinfinityteamsbody", "hangouts", "googlemeetsipguestjoin", "s4b", "polys4bbody",
     "webex", "zoom", "gotomeeting", "domain", "regex", "regex_re2", "custom", "bluejeans", "bluejeansteamsbody")
 
+AS_SERVICE = "absent: as [calendar_service] says."
 DESCRIPTION_DOC = "What you want to note about it."
 
 
@@ -129,7 +136,15 @@ class Endpoint:
         "Authentication schemes offered to this Poly endpoint, in order; empty: those of [calendar_service].",
         choices=AUTHENTICATION_SCHEMES))
     poly_family: PolyFamily = field(default=PolyFamily.AUTO, metadata=key(
-        "Family of a Poly endpoint, where it must be told."))
+        "Family of a Poly endpoint; it chooses the template of the meeting body."))
+    token_form: str | None = field(default=None, metadata=key(
+        f"What the Polycom token says to this endpoint; {AS_SERVICE}", choices=TOKEN_FORMS))
+    token_line_ending: str | None = field(default=None, metadata=key(
+        f"The line ends inside its Polycom token; {AS_SERVICE}", choices=TOKEN_LINE_ENDINGS))
+    token_wrap: int | None = field(default=None, metadata=key(
+        f"How long a line of its Polycom token is; {AS_SERVICE}", unit="characters", limits=TOKEN_WRAP_LIMITS))
+    invitation_text: str | None = field(default=None, metadata=key(
+        f"The text of the invitation on this endpoint; {AS_SERVICE}", choices=INVITATION_TEXTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

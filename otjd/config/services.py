@@ -13,6 +13,10 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS = ("text", "json")
 AUTHENTICATION_SCHEMES = ("digest", "ntlm", "basic")
 TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
+TOKEN_LINE_ENDINGS = ("crlf", "lf")
+TOKEN_FORMS = ("alias", "split")
+TOKEN_WRAP_LIMITS = (0, 1000)
+INVITATION_TEXTS = ("drop", "append", "keep")
 LOWEST_TLS = "The lowest version of TLS that is accepted."
 
 
@@ -63,6 +67,18 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JoinDetailsByFamily:
+    """Templates of the meeting body for the endpoints of one `poly_family`, in place of `join_details`."""
+
+    auto: Path | None = field(default=None, metadata=key("For endpoints of which no family is told."))
+    hdx: Path | None = field(default=None, metadata=key("For HDX."))
+    group: Path | None = field(default=None, metadata=key("For RealPresence Group."))
+    trio: Path | None = field(default=None, metadata=key("For Trio."))
+    videoos: Path | None = field(default=None, metadata=key("For Studio X and G7500."))
+    debut: Path | None = field(default=None, metadata=key("For Debut."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarService:
     """What Poly endpoints connect to: a small Exchange server with their room's meetings."""
 
@@ -79,7 +95,20 @@ class CalendarService:
     tolerate_unknown_versions: bool = field(default=False, metadata=key(
         "Answer a RequestServerVersion that Exchange does not know, where Exchange sends a fault."))
     join_details: Path | None = field(default=None, metadata=key(
-        "Jinja2 template of the meeting body that Poly endpoints read; empty: the built-in one."))
+        "Jinja2 template of the meeting body that Poly endpoints read; empty: the built-in one of their family."))
+    join_details_by_family: JoinDetailsByFamily = field(default_factory=JoinDetailsByFamily, metadata=key(
+        "Templates for single families."))
+    token_form: str = field(default="alias", metadata=key(
+        "What the Polycom token says: the whole alias as the number to dial, or prefix, number and domain apart.",
+        choices=TOKEN_FORMS))
+    token_line_ending: str = field(default="crlf", metadata=key(
+        "The line ends inside the Polycom token.", choices=TOKEN_LINE_ENDINGS))
+    token_wrap: int = field(default=0, metadata=key(
+        "How long a line of the Polycom token is; 0: all on one line.", unit="characters",
+        limits=TOKEN_WRAP_LIMITS))
+    invitation_text: str = field(default="drop", metadata=key(
+        "The text of the invitation: left out, appended to the join details, or kept in their place.",
+        choices=INVITATION_TEXTS))
     listeners: tuple[Listener, ...] = field(default=(), metadata=key(
         "Addresses to listen on; at least one as soon as there is a Poly endpoint."))
 

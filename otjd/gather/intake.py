@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +10,9 @@ from twisted.logger import Logger
 
 from otjd.meetings.cache import MeetingCache, UnknownRoomError
 from otjd.meetings.model import Invitation, Meeting, Room
-from otjd.meetings.presentation import Dial, Policy, is_shown, present, wants_alias
+from otjd.meetings.presentation import Dial, Policy, is_shown, may_show_text, present, wants_alias
 from otjd.rules.engine import Engine, Outcome
+from otjd.rules.text import whole_text
 from otjd.seam import InThread
 
 
@@ -34,8 +35,10 @@ class Considered:
     outcome: Outcome | None
 
 
-def consider(room: Room, invitations: Sequence[Invitation], profile: ProfileRules) -> list[Considered]:
-    """Apply the rules and the policy of a profile; safe to run in a thread."""
+def consider(room: Room, invitations: Sequence[Invitation], profile: ProfileRules,
+             with_text: bool = False) -> list[Considered]:
+    """Apply the rules and the policy of a profile; safe to run in a thread. Meetings get the text of their
+    invitation only `with_text`."""
     considered = []
     for invitation in invitations:
         if invitation.is_cancelled:
@@ -45,7 +48,8 @@ def consider(room: Room, invitations: Sequence[Invitation], profile: ProfileRule
         dial = Dial(match.alias, match.protocol, match.rule) if match else None
         if not is_shown(invitation, dial, profile.policy):
             continue
-        meeting = present(invitation, room.email, dial, profile.policy, profile.replacement)
+        text = whole_text(invitation) if with_text and may_show_text(invitation, profile.policy) else ""
+        meeting = present(invitation, room.email, dial, profile.policy, profile.replacement, text=text)
         if meeting is not None:
             considered.append(Considered(invitation, meeting, outcome))
     return considered
@@ -61,11 +65,14 @@ class Intake:
         self._now = now
         self._in_thread = in_thread
         self._profiles: Mapping[str, ProfileRules] = {}
+        self._with_text: frozenset[Room] = frozenset()
         self._heard_of: set[tuple[str, str]] = set()
 
-    def configure(self, profiles: Mapping[str, ProfileRules]) -> None:
-        """Use these profiles, by name, from the next delivery on."""
+    def configure(self, profiles: Mapping[str, ProfileRules], with_text: Collection[Room] = ()) -> None:
+        """Use these profiles, by name, from the next delivery on; `with_text` are the rooms with an endpoint that
+        shows the text of invitations."""
         self._profiles = dict(profiles)
+        self._with_text = frozenset(with_text)
 
     def rooms(self, integration: str, email: str) -> tuple[Room, ...]:
         """The rooms of the cache that show this calendar of this integration."""
@@ -82,7 +89,8 @@ class Intake:
         """Take what the calendar `email` of an integration holds now, whole."""
         for room in self.rooms(integration, email):
             profile = self._profiles[room.profile]
-            considered = await self._in_thread(consider, room, invitations, profile)
+            considered = await self._in_thread(consider, room, invitations, profile,
+                                               room in self._with_text)
             try:
                 self._report(room, considered)
                 self._cache.replace(room, [c.meeting for c in considered], self._now())

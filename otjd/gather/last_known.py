@@ -1,6 +1,6 @@
 """LastKnown: the meetings of every room on disk, so that a restart during an outage shows them at once.
 
-Meetings as endpoints show them: the body of an invitation is never written.
+Meetings as endpoints show them: the text of an invitation is written only where an endpoint is to show it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_KEPT = tuple(f.name for f in fields(Meeting) if f.init)
+_TEXT = "invitation_text"
+_KEPT = tuple(f.name for f in fields(Meeting) if f.init and f.name != _TEXT)
 _TIMES = {"start_time", "end_time", "created_time", "last_modified_time"}
 _ENUMS: Mapping[str, Callable[[str], Any]] = {
     "dial_protocol": DialProtocol, "item_type": CalendarItemType, "free_busy": FreeBusyStatus}
@@ -62,6 +63,8 @@ def meeting_to_json(meeting: Meeting) -> dict[str, Any]:
     for name in _TIMES:
         values[name] = values[name].isoformat() if values[name] is not None else None
     values["organizer"] = [meeting.organizer.name, meeting.organizer.email]
+    if meeting.invitation_text:  # without one it has the form that earlier versions read and write
+        values[_TEXT] = meeting.invitation_text
     return values
 
 
@@ -77,7 +80,7 @@ def meeting_from_json(values: Mapping[str, Any]) -> Meeting:
         arguments[name] = enum(values[name])
     name, email = values["organizer"]
     arguments["organizer"] = Organizer(name, email)
-    return Meeting(**arguments)
+    return Meeting(**arguments, invitation_text=str(values.get(_TEXT, "")))
 
 
 class LastKnown:

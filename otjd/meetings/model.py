@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -122,7 +122,8 @@ class Meeting:
     """What an endpoint shows. `alias` is None where there is nothing to dial: no Join button.
 
     `change_key` is 24 hexadecimal digits over every visible field, so that it changes exactly when something
-    visible changed; `last_modified_time` and `created_time` are not part of it.
+    visible changed; `last_modified_time` and `created_time` are not part of it. `invitation_text` is the text of
+    the invitation, kept only where an endpoint of the room is to show it.
     """
 
     id: str
@@ -141,15 +142,21 @@ class Meeting:
     free_busy: FreeBusyStatus = FreeBusyStatus.BUSY
     created_time: datetime | None = None
     last_modified_time: datetime | None = None
+    invitation_text: str = field(default="", repr=False)
     change_key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         visible = (self.id, self.uid, self.occurrence, self.start_time.isoformat(), self.end_time.isoformat(),
                    self.subject, self.organizer.name, self.organizer.email, self.alias or "",
                    self.dial_protocol if self.alias else "", self.matched_rule, str(self.is_private),
-                   str(self.is_all_day), self.item_type, self.free_busy)
+                   str(self.is_all_day), self.item_type, self.free_busy,
+                   *((self.invitation_text,) if self.invitation_text else ()))
         digest = hashlib.sha256(_encoded("\0".join(visible))).hexdigest()
         object.__setattr__(self, "change_key", digest[:24])
+
+    def without_text(self) -> Meeting:
+        """The same meeting as endpoints see it that do not show the text of invitations."""
+        return replace(self, invitation_text="") if self.invitation_text else self
 
     @property
     def is_joinable(self) -> bool:

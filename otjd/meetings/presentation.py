@@ -12,6 +12,10 @@ SUBJECT_LIMIT = 1000
 """Characters of a subject that are kept (protocols: status resource `mjx_meeting`)."""
 
 
+INVITATION_TEXT_LIMIT = 20_000
+"""Characters of an invitation's text that are kept, where an endpoint is to show it."""
+
+
 class ReplaceSubject(StrEnum):
     """Whose subjects are replaced (`replace_subject_type`)."""
 
@@ -57,6 +61,15 @@ def is_shown(invitation: Invitation, dial: Dial | None, policy: Policy) -> bool:
     return dial is not None or policy.enable_non_video_meetings
 
 
+def may_show_text(invitation: Invitation, policy: Policy) -> bool:
+    """Whether an endpoint may be given the text of this invitation.
+
+    That of a private one only where the profile hides nothing else of it: its subject would give away less.
+    """
+    return not invitation.is_private or (
+        policy.process_alias_private_meetings and policy.replace_subject_type is ReplaceSubject.NEVER)
+
+
 def shown_subject(invitation: Invitation, policy: Policy,
                   replacement: Callable[[Invitation], str] | None = None) -> str:
     """The subject to show, on one line, cut at 1,000 characters.
@@ -80,8 +93,11 @@ def shown_subject(invitation: Invitation, policy: Policy,
 
 
 def present(invitation: Invitation, room_email: str, dial: Dial | None, policy: Policy,
-            replacement: Callable[[Invitation], str] | None = None) -> Meeting | None:
-    """The meeting that endpoints of the room show; None where the profile hides the invitation."""
+            replacement: Callable[[Invitation], str] | None = None, *, text: str = "") -> Meeting | None:
+    """The meeting that endpoints of the room show; None where the profile hides the invitation.
+
+    `text` is that of the invitation where an endpoint of the room is to show it; see `may_show_text`.
+    """
     if dial is not None and not wants_alias(invitation, policy):
         dial = None
     if not is_shown(invitation, dial, policy):
@@ -103,4 +119,5 @@ def present(invitation: Invitation, room_email: str, dial: Dial | None, policy: 
         free_busy=invitation.free_busy,
         created_time=invitation.created_time,
         last_modified_time=invitation.last_modified_time,
+        invitation_text=text[:INVITATION_TEXT_LIMIT] if may_show_text(invitation, policy) else "",
     )

@@ -48,6 +48,16 @@ def decode_token(text: str) -> dict[str, str] | None:
     return {key: value for key, equals, value in pairs if equals}
 
 
+def without_tokens(text: str) -> str:
+    """The text without the tokens in it, whether they can be read or not."""
+    kept, at = [], 0
+    # one END after the last BEGIN is looked for once only: a hostile text may hold thousands of BEGINs
+    while (begin := text.find(BEGIN, at)) >= 0 and (end := text.find(END, begin)) >= 0:
+        kept.append(text[at:begin])
+        at = end + len(END)
+    return "".join((*kept, text[at:]))
+
+
 def vmr_values(alias: str, *, split: bool = False) -> dict[str, str]:
     """The keys of a token for dialling `alias`.
 

@@ -60,16 +60,26 @@ class BodyText:
 
 def read_body(invitation: Invitation) -> BodyText:
     """Text, links and source of the body. The HTML form is preferred where it holds anything."""
-    plain = invitation.body_text[:HTML_LIMIT]
-    source = invitation.body_html[:HTML_LIMIT]
-    if not source.strip() and _is_html(plain):
-        source = plain
+    plain, source = _forms(invitation)
     if source.strip():
         read = _read_html(source)
         if read.text or read.links or not plain.strip():
             return read
     text = _tidy(plain)
     return _divided(text, text, "", ())
+
+
+def whole_text(invitation: Invitation) -> str:
+    """The body as plain text, quoted lines where they stand, links in `<>` behind their labels."""
+    plain, source = _forms(invitation)
+    return (_written(source).marked() if source.strip() else "") or _tidy(plain)
+
+
+def _forms(invitation: Invitation) -> tuple[str, str]:
+    """The plain and the HTML form of the body."""
+    plain = invitation.body_text[:HTML_LIMIT]
+    source = invitation.body_html[:HTML_LIMIT]
+    return plain, plain if not source.strip() and _is_html(plain) else source
 
 
 def _is_html(plain: str) -> bool:
@@ -134,6 +144,13 @@ def _tidy(text: str) -> str:
 
 
 def _read_html(source: str) -> BodyText:
+    writer = _written(source)
+    text, marked = writer.text(), writer.marked()
+    return _divided(text, marked, source, writer.links)
+
+
+def _written(source: str) -> _Writer:
+    """An HTML body as a reader sees it."""
     writer = _Writer()
     try:
         parser = lxml_html.HTMLParser(encoding="utf-8", huge_tree=False, no_network=True, remove_comments=True,
@@ -145,8 +162,7 @@ def _read_html(source: str) -> BodyText:
     except (etree.LxmlError, ValueError):
         writer = _Writer()
         _write_tags(source, writer)
-    text, marked = writer.text(), writer.marked()
-    return _divided(text, marked, source, writer.links)
+    return writer
 
 
 class _Writer:

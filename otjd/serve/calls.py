@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from otjd.meetings.model import Room
+from otjd.serve.join_style import USUAL, JoinStyle
 
 TEXT_XML = "text/xml; charset=utf-8"
 """Content type of every SOAP 1.1 answer of Exchange."""
@@ -16,7 +17,7 @@ class Account:
     """The login of one Poly endpoint. `username` is matched with its letter case; it names endpoint and room.
 
     `schemes` are the authentication schemes offered to it, in order, of digest, ntlm and basic; empty means those
-    of the node.
+    of the node. `style` is how it wants to be told what to dial.
     """
 
     username: str
@@ -24,6 +25,7 @@ class Account:
     endpoint: str
     room: Room
     schemes: tuple[str, ...] = ()
+    style: JoinStyle = USUAL
 
 
 @dataclass(frozen=True, slots=True)

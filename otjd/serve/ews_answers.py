@@ -112,7 +112,7 @@ class Answers:
             page = _page(request, self._agenda(account))
             listed.append(page.total)
             return ews_responses.root_folder(
-                [self._texts.for_list(account.room, m, request.shape.extended) for m in page.meetings],
+                [self._texts.for_list(account, m, request.shape.extended) for m in page.meetings],
                 total=page.total, is_last=page.is_last, next_offset=page.next_offset)
 
         answer = each("FindItem", request.folders, content)
@@ -126,7 +126,7 @@ class Answers:
         meeting = self._cache.find(account.room, ews_ids.meeting_id(raw), self._now())
         if meeting is None:
             raise Refused("ErrorItemNotFound")
-        return ews_responses.items(self._texts.for_reading(account.room, meeting, shape))
+        return ews_responses.items(self._texts.for_reading(account, meeting, shape))
 
     def _folder(self, ref: FolderRef, account: Account) -> str:
         return f"<m:Folders>{self._written_folder(_folder_name(ref, account), account)}</m:Folders>"
@@ -144,9 +144,9 @@ class Answers:
             known = ews_sync.read_state(request.state)
         except ews_sync.BrokenStateError:
             raise Refused("ErrorInvalidSyncStateData") from None
-        current = {key: self._texts.change_key(m) for key, m in meetings.items()}
+        current = {key: self._texts.change_key(m, account.style) for key, m in meetings.items()}
         changes = ews_sync.changes(known, current, request.limit)
-        created, updated = ([self._texts.for_list(account.room, meetings[key], request.shape.extended)
+        created, updated = ([self._texts.for_list(account, meetings[key], request.shape.extended)
                              for key in keys] for keys in (changes.created, changes.updated))
         return ews_responses.item_changes(ews_sync.write_state(changes.known), changes.is_last, created=created,
                                           updated=updated, deleted=changes.deleted)

@@ -147,8 +147,9 @@ def test_a_state_dir_that_is_a_file_is_a_problem(read: Read, tmp_path: Path) -> 
     assert (problem.where, problem.expected) == ("node.state_dir", "a folder")
 
 
-def test_the_template_of_join_details_is_read(read: Read, tmp_path: Path) -> None:
-    toml = '[calendar_service]\njoin_details = "body.j2"\n'
+@pytest.mark.parametrize("toml", ['[calendar_service]\njoin_details = "body.j2"\n',
+                                  '[calendar_service.join_details_by_family]\nhdx = "body.j2"\n'])
+def test_the_templates_of_join_details_are_read(read: Read, tmp_path: Path, toml: str) -> None:
     assert "no file" in the_problem(read(toml)).found
     (tmp_path / "body.j2").write_bytes(b"\xff")
     assert "not UTF-8" in the_problem(read(toml)).found

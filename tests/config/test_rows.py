@@ -59,11 +59,13 @@ def test_a_header_may_name_the_columns_in_any_order_and_leave_some_away(read: Re
 
 
 def test_a_header_may_name_what_otjd_adds(read: Read) -> None:
-    config = read(TOML, HEADER.strip() + ",authentication,poly_family\n"
-                  + GROUP_500.strip() + ",ntlm basic,hdx\n" + ROOM_KIT).or_raise()
+    config = read(TOML, HEADER.strip() + ",authentication,poly_family,token_form,token_wrap\n"
+                  + GROUP_500.strip() + ",ntlm basic,hdx,split,76\n" + ROOM_KIT).or_raise()
     assert config.endpoints[0].authentication == ("ntlm", "basic")
     assert config.endpoints[0].poly_family is PolyFamily.HDX
+    assert (config.endpoints[0].token_form, config.endpoints[0].token_wrap) == ("split", 76)
     assert config.endpoints[1].authentication == ()
+    assert config.endpoints[1].token_wrap is None
 
 
 @pytest.mark.parametrize(("text", "alarms"), [("", True), ("TRUE", True), ("YES", True), ("FALSE", False),

@@ -97,6 +97,15 @@ async def test_a_room_that_left_the_configuration_while_it_was_read_is_left_alon
     assert cache.rooms() == ()
 
 
+async def test_only_rooms_that_show_it_hold_the_text_of_invitations(intake: Intake, cache: MeetingCache) -> None:
+    intake.configure({"default": profile(), "guests": profile()}, [ROOM])
+    html = invitation("html", body_html="<p>Agenda</p><blockquote>&gt; quoted</blockquote><a href='https://x'>y</a>")
+    await intake.deliver("files", EMAIL, [invitation(), html, invitation("private", is_private=True)])
+    shown = {m.uid: m.invitation_text for m in cache.agenda(ROOM).meetings}
+    assert shown == {"u1": invitation().body_text, "html": "Agenda\n> quoted\ny<https://x>", "private": ""}
+    assert not any(m.invitation_text for m in cache.agenda(OTHER_VIEW).meetings)
+
+
 def warnings(events: list[dict[str, Any]]) -> list[str]:
     return [e["log_format"] for e in events if e.get("log_namespace", "").startswith("otjd.gather")]
 

@@ -111,7 +111,8 @@ TIMES = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.ju
 @given(st.builds(Meeting, id=TEXT, uid=TEXT, start_time=TIMES, end_time=TIMES, occurrence=TEXT, subject=TEXT,
                  organizer=st.builds(Organizer, TEXT, TEXT), alias=st.none() | TEXT,
                  dial_protocol=st.sampled_from(DialProtocol), is_private=st.booleans(),
-                 free_busy=st.sampled_from(FreeBusyStatus), created_time=st.none() | TIMES))
+                 free_busy=st.sampled_from(FreeBusyStatus), created_time=st.none() | TIMES,
+                 invitation_text=TEXT))
 def test_every_meeting_comes_back_exactly(original: Meeting) -> None:
     import json
 
@@ -119,6 +120,13 @@ def test_every_meeting_comes_back_exactly(original: Meeting) -> None:
     assert copy == original
     assert copy.change_key == original.change_key
     assert type(copy.dial_protocol) is DialProtocol
+
+
+def test_the_form_on_disk_is_that_of_earlier_versions_where_no_text_is_kept() -> None:
+    earlier = meeting_to_json(meeting())
+    assert "invitation_text" not in earlier
+    assert meeting_from_json(earlier) == meeting()
+    assert meeting_to_json(meeting(invitation_text="Agenda"))["invitation_text"] == "Agenda"
 
 
 async def test_only_the_account_that_runs_otjd_may_read_the_files(tmp_path: Path) -> None:

@@ -6,7 +6,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from otjd.meetings.model import DialProtocol, Invitation, Organizer
-from otjd.meetings.presentation import Dial, Policy, ReplaceSubject, present, shown_subject, wants_alias
+from otjd.meetings.presentation import (
+    INVITATION_TEXT_LIMIT,
+    Dial,
+    Policy,
+    ReplaceSubject,
+    present,
+    shown_subject,
+    wants_alias,
+)
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 INVITATION = Invitation(uid="u1", start_time=START, end_time=START + timedelta(minutes=45), subject="Budget",
@@ -47,6 +55,31 @@ def test_private_meetings_can_be_shown_without_their_alias() -> None:
     assert meeting.matched_rule == ""
     assert not wants_alias(PRIVATE, policy)
     assert wants_alias(INVITATION, policy)
+
+
+def test_the_text_of_an_invitation_is_kept_up_to_its_limit() -> None:
+    meeting = present(INVITATION, ROOM, DIAL, Policy(), text="x" * (INVITATION_TEXT_LIMIT + 1))
+    assert meeting is not None
+    assert meeting.invitation_text == "x" * INVITATION_TEXT_LIMIT
+    assert "xx" not in repr(meeting)
+
+
+@pytest.mark.parametrize(("kind", "with_alias", "shown"), [
+    (ReplaceSubject.PRIVATE, True, ""), (ReplaceSubject.ALL, True, ""), (ReplaceSubject.NEVER, False, ""),
+    (ReplaceSubject.NEVER, True, "Agenda")])
+def test_the_text_of_a_private_meeting_is_shown_only_where_nothing_of_it_is_hidden(
+        kind: ReplaceSubject, with_alias: bool, shown: str) -> None:
+    policy = Policy(replace_subject_type=kind, process_alias_private_meetings=with_alias)
+    meeting = present(PRIVATE, ROOM, DIAL, policy, text="Agenda")
+    assert meeting is not None
+    assert meeting.invitation_text == shown
+
+
+def test_the_change_key_follows_the_text_only_while_there_is_one() -> None:
+    versions = [present(INVITATION, ROOM, DIAL, Policy(), text=text) for text in ("", "a", "b")]
+    keys = [v.change_key for v in versions if v is not None]
+    assert len(set(keys)) == 3
+    assert {v.without_text().change_key for v in versions if v is not None} == {keys[0]}
 
 
 def test_meetings_without_video_can_be_hidden() -> None:

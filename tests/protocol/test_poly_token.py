@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otjd.protocol.poly_token import BEGIN, END, decode_token, encode_token, vmr_token, vmr_values
+from otjd.protocol.poly_token import BEGIN, END, decode_token, encode_token, vmr_token, vmr_values, without_tokens
 
 VALUES = {"POLYCOM-VERSION": "1", "POLYCOM-VMRNUMBER": "123456@visio.example", "POLYCOM-MEETINGPASSWORD": ""}
 
@@ -62,6 +62,13 @@ def test_a_split_token_has_scheme_number_and_domain_apart() -> None:
     assert [values[f"POLYCOM-{k}"] for k in ("SIGNALINGPREFIX", "VMRNUMBER", "SIGNALINGPOSTFIX")] == [
         "sip:", "room", "video.example.com"]
     assert vmr_values("10.0.0.1##1234", split=True)["POLYCOM-VMRNUMBER"] == "10.0.0.1##1234"
+
+
+@pytest.mark.parametrize(("text", "left"), [
+    ("", ""), ("no token", "no token"), (f"a{BEGIN}x{END}b{BEGIN}{END}c", "abc"), (f"a{BEGIN}b", f"a{BEGIN}b"),
+    (f"{END}a{BEGIN}{BEGIN}b{END}", f"{END}a")])
+def test_tokens_are_taken_out_of_a_text(text: str, left: str) -> None:
+    assert without_tokens(text) == left
 
 
 LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]))

@@ -12,10 +12,13 @@ from lxml import etree
 
 from otjd.meetings.model import CalendarItemType, DialProtocol, FreeBusyStatus, Meeting, Organizer
 from otjd.protocol.poly_token import decode_token
+from otjd.serve.calls import Account
+from otjd.serve.join_style import JoinStyle
 from tests.serve.ews_support import (
     NOW,
     ROOM,
     Exchange,
+    account,
     calendar_view,
     get_item,
     meeting,
@@ -266,3 +269,53 @@ def test_what_is_kept_never_hides_a_change(kept: int) -> None:
         for _ in range(2):
             found = texts(exchange.ask(calendar_view()), ".//t:Subject")
             assert sorted(found) == [f"{subject} {u}" for u in "abc"]
+
+
+def styled(name: str, **style: Any) -> Account:
+    """Another endpoint of the room."""
+    return account(username=name, endpoint=name, style=JoinStyle(**style))
+
+
+def read_as(exchange: Exchange, who: Account) -> tuple[tuple[str, str], str]:
+    """Id and ChangeKey of the one meeting, and the text of its body, as an endpoint sees them."""
+    (pair,) = pairs(exchange.ask(calendar_view(), account=who))
+    return pair, body(exchange.ask(get_item(pair[0], shape=TEXT), account=who)[0][-1][0])
+
+
+def test_endpoints_of_one_room_each_get_their_own_body_under_the_same_id() -> None:
+    exchange = Exchange()
+    exchange.show(meeting("a", alias="room@example.com"))
+    hdx, trio, split = styled("hdx", family="hdx"), styled("trio", family="trio"), styled("split", split=True)
+    for _ in range(2):  # the second time from what is kept
+        seen = [read_as(exchange, who) for who in (hdx, trio, split, hdx)]
+        (hdx_pair, hdx_body), (trio_pair, trio_body), (split_pair, split_body), again = seen
+        assert again == (hdx_pair, hdx_body)
+        assert hdx_pair[0] == trio_pair[0] == split_pair[0]
+        assert len({hdx_pair[1], trio_pair[1], split_pair[1]}) == 3
+        assert trio_body == "Join by video: sip:room@example.com"
+        tokens = [decode_token(text) for text in (hdx_body, split_body)]
+        assert [t and t["POLYCOM-VMRNUMBER"] for t in tokens] == ["room@example.com", "room"]
+
+
+def test_a_changed_text_changes_the_change_key_of_those_endpoints_that_show_it() -> None:
+    exchange = Exchange()
+    dropping, appending = styled("dropping"), styled("appending", invitation_text="append")
+    seen = []
+    for text in ("Agenda 1", "Agenda 2"):
+        exchange.show(meeting("a", alias="room@example.com", invitation_text=text))
+        seen.append({who.username: read_as(exchange, who) for who in (dropping, appending)})
+    before, after = seen
+    assert before["dropping"] == after["dropping"]
+    assert "Agenda" not in before["dropping"][1]
+    assert before["appending"][0][0] == after["appending"][0][0] == before["dropping"][0][0]
+    assert before["appending"][0][1] != after["appending"][0][1]
+    assert after["appending"][1].endswith("\r\n\r\nAgenda 2")
+
+
+def test_what_is_kept_of_written_meetings_is_bounded_over_all_endpoints() -> None:
+    exchange = Exchange(settings={"items_kept": 3})
+    exchange.show(*(meeting(uid, alias="room@example.com") for uid in "abc"))
+    kept = exchange.service._answers._texts._kept
+    for family in ("hdx", "trio", "group"):
+        exchange.ask(calendar_view(), account=styled(family, family=family))
+        assert len(kept) == 3
