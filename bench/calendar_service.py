@@ -1,0 +1,264 @@
+"""How fast the calendar service answers endpoints, beside a bare twisted.web resource and nginx in the same run.
+
+    python bench/calendar_service.py             4,000 endpoints, 40 meetings each; takes about four minutes
+    python bench/calendar_service.py --smoke     a few of everything, to see that it runs
+
+All servers are processes of their own, driven by another process over real TLS with the same certificate:
+(a) `bare` checks Basic and returns the bytes of the calendar service's own answer, (b) nginx returns them from a
+file, where it is installed. Turns alternate, so that all meet the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import getpass
+import json
+import os
+import shutil
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.support.calendar_server import PASSWORD, write_world  # noqa: E402 - found by the line above
+from bench.support.load import PATH, SHAPES, find_item  # noqa: E402
+
+NGINX = """
+daemon off; user {user}; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/nginx.log;
+events {{ worker_connections 2048; }}
+http {{
+  access_log off; client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};
+  uwsgi_temp_path {directory}; scgi_temp_path {directory}; keepalive_requests 1000000000;
+  server {{
+    listen 127.0.0.1:{port} ssl; ssl_certificate {directory}/otjd.crt; ssl_certificate_key {directory}/otjd.key;
+    root {directory}; location / {{ rewrite ^ /answer.xml break; error_page 405 =200 /answer.xml; }}
+  }}
+}}
+"""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is asked of the service."""
+
+    endpoints: int = 4000
+    meetings: int = 40
+    connections: int = 16
+    turn_s: float = 5.0
+    turns: int = 3
+    every_s: float = 60.0
+    within_s: float = 10.0
+
+
+SMOKE = Sizes(endpoints=20, meetings=12, connections=2, turn_s=0.3, turns=1, every_s=1.0, within_s=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    pid: int
+    port: int
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used, in seconds."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def resident_mb(self) -> float:
+        """Memory that it holds."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@dataclass
+class Figures:
+    """What the turns of one server came to."""
+
+    rates: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    resident_mb: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, of the middle turn."""
+        return statistics.median(self.rates)
+
+    def line(self, name: str) -> str:
+        """One line of the report."""
+        return (f"{name:28} {self.rate:8.0f} requests/s   p50 {statistics.median(self.p50_ms):6.2f} ms   "
+                f"p99 {statistics.median(self.p99_ms):6.2f} ms   "
+                f"{statistics.median(self.cpu_ms):7.3f} s CPU per 1,000   {self.resident_mb:6.0f} MB")
+
+
+@contextmanager
+def python_server(kind: str, directory: Path, *arguments: object) -> Iterator[Server]:
+    """One of bench/support/calendar_server.py."""
+    command = [sys.executable, "-m", "bench.support.calendar_server", kind, str(directory), *map(str, arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            yield Server(process.pid, int(process.stdout.readline()))
+        finally:
+            process.stdin.close()
+
+
+@contextmanager
+def nginx_server(directory: Path, port: int) -> Iterator[Server]:
+    """nginx with one worker, which is what is measured."""
+    configuration = directory / "nginx.conf"
+    configuration.write_text(NGINX.format(directory=directory, port=port, user=getpass.getuser()))
+    with subprocess.Popen(["nginx", "-e", str(directory / "nginx.log"), "-c", str(configuration)]) as process:
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            for _ in range(100):
+                time.sleep(0.05)
+                if found := children.read_text().split():
+                    break
+            yield Server(int(found[0]), port)
+        finally:
+            process.terminate()
+
+
+def load(server: Server, kind: str, seconds: float, *arguments: object) -> dict[str, float]:
+    """Drive a server; see bench/support/load.py for what is measured."""
+    command = [sys.executable, "-m", "bench.support.load", kind, str(server.port), str(seconds),
+               *map(str, arguments)]
+    printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    result: dict[str, float] = json.loads(printed)
+    return result
+
+
+def measure(server: Server, figures: Figures, seconds: float, connections: int) -> None:
+    """One turn of FindItems on kept connections."""
+    before = server.cpu_s()
+    result = load(server, "closed", seconds, connections)
+    if result["failed"]:
+        raise SystemExit(f"{result['failed']:.0f} requests failed")
+    figures.rates.append(result["requests"] / result["seconds"])
+    figures.cpu_ms.append((server.cpu_s() - before) / result["requests"] * 1000)
+    figures.p50_ms.append(result["p50_ms"])
+    figures.p99_ms.append(result["p99_ms"])
+    figures.resident_mb = server.resident_mb()
+
+
+def take_turns(servers: dict[str, Server], sizes: Sizes) -> dict[str, Figures]:
+    """All servers in turns."""
+    figures = {name: Figures() for name in servers}
+    for _ in range(sizes.turns):
+        for name, server in servers.items():
+            measure(server, figures[name], sizes.turn_s, sizes.connections)
+    return figures
+
+
+def save_answer(server: Server, directory: Path) -> int:
+    """Keep what the service answers, for the servers that it is compared with; gives its length."""
+    basic = base64.b64encode(f"room0:{PASSWORD}".encode()).decode()
+    asked = urllib.request.Request(f"https://localhost:{server.port}{PATH}", data=find_item(),
+                                   headers={"Authorization": f"Basic {basic}", "Content-Type": "text/xml"})
+    context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+    with urllib.request.urlopen(asked, context=context) as answer:  # noqa: S310
+        body: bytes = answer.read()
+    (directory / "answer.xml").write_bytes(body)
+    return len(body)
+
+
+def compare(sizes: Sizes, directory: Path) -> None:
+    """FindItem of ten meetings, beside the bare resource and nginx; and whether the number of rooms matters."""
+    few = directory / "few"
+    write_world(directory, sizes.endpoints)
+    write_world(few, min(40, sizes.endpoints))
+    with ExitStack() as stack:
+        servers = {"otjd": stack.enter_context(python_server("otjd", directory, sizes.meetings)),
+                   "otjd, 40 rooms": stack.enter_context(python_server("otjd", few, sizes.meetings))}
+        length = save_answer(servers["otjd"], directory)
+        servers["bare twisted.web"] = stack.enter_context(python_server("bare", directory))
+        if shutil.which("nginx"):
+            servers["nginx"] = stack.enter_context(nginx_server(directory, servers["otjd"].port + 1))
+        figures = take_turns(servers, sizes)
+    print(f"FindItem of 10 meetings ({length} bytes), Basic, {sizes.connections} kept connections:")
+    for name, found in figures.items():
+        print(found.line(name))
+    print(f"ratio to the bare resource   {figures['otjd'].rate / figures['bare twisted.web'].rate:8.2f}")
+    cpu = {name: statistics.median(found.cpu_ms) for name, found in figures.items()}
+    print(f"{sizes.endpoints} rooms beside 40         {cpu['otjd'] / cpu['otjd, 40 rooms']:8.2f} times the CPU "
+          "a request")
+
+
+def restart(sizes: Sizes, directory: Path) -> None:
+    """Every endpoint connects within ten seconds: full handshakes, half NTLM, half Digest."""
+    with python_server("otjd", directory, sizes.meetings) as server:
+        filled = server.resident_mb()
+        result = load(server, "restart", 30, sizes.endpoints, sizes.within_s)
+        print(f"\nAfter a restart, {sizes.endpoints} endpoints within {sizes.within_s:g} s, "
+              f"{sizes.endpoints * sizes.meetings} meetings cached: all served after {result['seconds']:.1f} s, "
+              f"{result['failed']:.0f} failed, p99 {result['p99_ms']:.0f} ms a request; "
+              f"{filled:.0f} MB before, {server.resident_mb():.0f} MB after")
+
+
+def poll(sizes: Sizes, directory: Path, shape: str) -> None:
+    """Every endpoint polls once a minute; then as fast as it goes."""
+    finds, gets = SHAPES[shape]
+    with python_server("otjd", directory, sizes.meetings) as server:
+        before = server.cpu_s()
+        result = load(server, "poll", sizes.every_s * 1.2, sizes.endpoints, shape, sizes.every_s)
+        polls = (result["requests"] - sizes.endpoints) / (finds + gets)  # the first of each is a challenge
+        cpu_s = server.cpu_s() - before
+        print(f"\n{sizes.endpoints} endpoints, each {finds} FindItem and {gets} GetItem every "
+              f"{sizes.every_s:g} s with Digest: {result['requests'] / result['seconds']:.0f} requests/s, "
+              f"p50 {result['p50_ms']:.2f} ms, p99 {result['p99_ms']:.2f} ms, {result['failed']:.0f} failed, "
+              f"{cpu_s / polls * sizes.endpoints / sizes.every_s:.3f} of a core (with all handshakes), "
+              f"{server.resident_mb():.0f} MB")
+        before = server.cpu_s()
+        result = load(server, "poll", sizes.turn_s, sizes.connections, shape, 0)
+        polls = result["requests"] / (finds + gets)
+        print(f"as fast as it goes: {result['requests'] / result['seconds']:.0f} requests/s, enough for "
+              f"{polls / result['seconds'] * 60:.0f} endpoints; {polls / (server.cpu_s() - before) * 60:.0f} "
+              "on a whole core")
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--only", choices=("compare", "restart", "light", "heavy"))
+    parser.add_argument("--endpoints", type=int)
+    parser.add_argument("--meetings", type=int)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parsed()
+    base = SMOKE if options.smoke else Sizes()
+    sizes = replace(base, endpoints=options.endpoints or base.endpoints,
+                    meetings=options.meetings or base.meetings)
+    with tempfile.TemporaryDirectory(prefix="otjd-bench-") as name:
+        directory = Path(name)
+        if options.only in (None, "compare"):
+            compare(sizes, directory)
+        else:
+            write_world(directory, sizes.endpoints)
+        if options.only in (None, "restart"):
+            restart(sizes, directory)
+        for shape in SHAPES:
+            if options.only in (None, shape):
+                poll(sizes, directory, shape)
+
+
+if __name__ == "__main__":
+    main()
