@@ -1,4 +1,4 @@
-"""Single invitations from files: iCalendar, saved mails, and the JSON of the contract (section 5)."""
+"""Single invitations from files: iCalendar, saved mails, Outlook messages, and JSON (contract section 5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ SIZE_LIMIT = 30_000_000
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _HEADER = re.compile(rb"\s{0,100}(?:From |[A-Za-z][A-Za-z0-9-]{0,70}:)")
-_KINDS = {".json": "json", ".eml": "eml", ".ics": "ics", ".ical": "ics", ".ifb": "ics", ".icalendar": "ics"}
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_KINDS = {".json": "json", ".eml": "eml", ".msg": "msg", ".ics": "ics", ".ical": "ics", ".ifb": "ics",
+          ".icalendar": "ics"}
 
 Read = tuple[Invitation, tuple[Rule, ...] | None]
 """An invitation, and the rules to use for it in place of the profile's; None where it brings none."""
@@ -60,9 +62,11 @@ def read_invitations(path_name: str, content: bytes) -> list[Read]:
             return _from_json(content)
         if kind == "ics":
             return [(_from_calendar(content, path_name), None)]
+        if kind == "msg":
+            return [(_from_message(content, path_name), None)]
         return [(_from_mail(content, path_name), None)]
     except UnreadableCalendarError as error:
-        where = "" if kind == "ics" else "part text/calendar, "
+        where = {"ics": "", "msg": "attached calendar, "}.get(kind, "part text/calendar, ")
         raise UnreadableInvitationError(path_name, f"{where}line {error.line}: {error.problem}") from None
     except (InvitationJsonError, RuleError, _NoInvitationError) as error:
         raise UnreadableInvitationError(path_name, str(error)) from None
@@ -79,6 +83,8 @@ def _kind(path_name: str, content: bytes) -> str:
     known = _KINDS.get(suffix[0].lower()) if suffix else None
     if known is not None:
         return known
+    if content.startswith(_OLE):
+        return "msg"
     start = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith((b"{", b"[")):
         return "json"
@@ -87,7 +93,7 @@ def _kind(path_name: str, content: bytes) -> str:
     if _HEADER.match(start):
         return "eml"
     raise UnreadableInvitationError(path_name, "found neither JSON, nor iCalendar, nor a mail; expected a file "
-                                    "that ends in .json, .ics or .eml")
+                                    "that ends in .json, .ics, .eml or .msg")
 
 
 def _from_json(content: bytes) -> list[Read]:
@@ -104,6 +110,22 @@ def _from_json(content: bytes) -> list[Read]:
 
 def _from_calendar(content: bytes, source: str) -> Invitation:
     return read_calendar(content, source).first_invitation()
+
+
+def _from_message(content: bytes, path_name: str) -> Invitation:
+    from otjd.gather.outlook_message import (  # noqa: PLC0415 - its libraries are needed for this alone
+        UnreadableMessageError,
+        read_message,
+    )
+
+    try:
+        invitation, files = read_message(content)
+    except UnreadableMessageError as error:
+        raise _NoInvitationError(str(error)) from None
+    if not invitation.properties["ews"]["ItemClass"].lower().startswith("ipm.note"):
+        return invitation
+    calendar = next((f.content for f in files if f.name.lower().endswith(".ics")), None)
+    return invitation if calendar is None else _from_calendar(calendar, path_name)
 
 
 def _from_mail(content: bytes, path_name: str) -> Invitation:

@@ -124,7 +124,7 @@ def test_a_mail_that_is_not_quite_right_is_read_as_far_as_it_goes(raw: bytes) ->
     ("x.eml", b"Subject: x\nContent-Type: text/calendar\n\nBEGIN:NOTHING\n",
      "x.eml: part text/calendar, line 1: found 'BEGIN:NOTHING'"),
     ("-", b"hello world", "-: found neither JSON, nor iCalendar, nor a mail; expected a file that ends in .json,"),
-    ("x.msg", b"\xd0\xcf\x11\xe0", "x.msg: found neither JSON"),
+    ("x.msg", b"\xd0\xcf\x11\xe0", "x.msg: this is no message of Outlook: it is not an OLE"),
     ("-", b"", "-: found neither"),
     ("x.json", b" " * (SIZE_LIMIT + 1), f"x.json: it has {SIZE_LIMIT + 1} bytes, at most {SIZE_LIMIT} are read"),
 ])
