@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from otjd import __version__, wiring
 from otjd.config.model import Config
+from otjd.descriptors import connections_that_fit
 from otjd.meetings.cache import MeetingCache
 from otjd.operate.access import Access
 from otjd.operate.board import StatusBoard
@@ -24,6 +25,8 @@ from otjd.operate.threads import in_threads_of
 from otjd.serve.autodiscover import PoxAutodiscover
 from otjd.serve.calls import Service
 from otjd.serve.ews import EwsService, EwsSettings
+from otjd.serve.limits import Limits
+from otjd.serve.ports import ProxyFactory, TlsFactory
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import CertificateError, ReloadingContextFactory
 
@@ -33,14 +36,14 @@ BACKLOG = 1024
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is listened on; `certificate` is None for plain HTTP."""
+    """What is listened on; `certificates` are files with those of their keys, none for plain HTTP."""
 
     kind: str
     address: str
     port: int
-    certificate: Path | None = None
-    private_key: Path | None = None
+    certificates: tuple[tuple[Path, Path], ...] = ()
     minimum_tls: str = "1.2"
+    proxy_protocol: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
@@ -62,12 +65,14 @@ class CannotOpenError(Exception):
 def places(config: Config) -> tuple[Place, ...]:
     """Everything that the configuration asks to be listened on; the operator's place comes last."""
     calendar = tuple(
-        Place("calendar", x.address, x.port) if x.plaintext else
-        Place("calendar", x.address, x.port, x.certificate, x.private_key, x.minimum_tls)
+        Place("calendar", x.address, x.port,
+              () if x.plaintext else tuple(zip(x.certificate, x.private_key, strict=True)),
+              x.minimum_tls, x.proxy_protocol)
         for x in config.calendar_service.listeners)
     operator = config.operator
-    return (*calendar, Place("operator", operator.address, operator.port, operator.certificate,
-                             operator.private_key, operator.minimum_tls))
+    pair = () if operator.certificate is None or operator.private_key is None else (
+        (operator.certificate, operator.private_key),)
+    return (*calendar, Place("operator", operator.address, operator.port, pair, operator.minimum_tls))
 
 
 class Listeners:
@@ -148,21 +153,17 @@ class Listeners:
         service = config.calendar_service
         ews = EwsService(self._cache, now=self._now, settings=EwsSettings(
             join_details=wiring.join_details(config), server_version=service.server_version,
-            tolerate_unknown_versions=service.tolerate_unknown_versions))
+            tolerate_unknown_versions=service.tolerate_unknown_versions, limits=limits_of(config)))
         autodiscover = PoxAutodiscover(now=self._now)
         return {"/ews/exchange.asmx": ews, "/ews/services.wsdl": ews,
                 "/autodiscover/autodiscover.xml": autodiscover, "/autodiscover/autodiscover.svc": autodiscover}
 
     def _open(self, place: Place) -> None:
-        site: IProtocolFactory = self._calendar if place.kind == "calendar" else self._operator
         context = None
         try:
-            if place.certificate is None or place.private_key is None:
-                port = self._reactor.listenTCP(place.port, site, BACKLOG, place.address)
-            else:
-                context = ReloadingContextFactory(place.certificate, place.private_key,
-                                                  minimum_tls=place.minimum_tls)
-                port = self._reactor.listenSSL(place.port, site, context, BACKLOG, place.address)
+            if place.certificates:
+                context = ReloadingContextFactory(*place.certificates, minimum_tls=place.minimum_tls)
+            port = self._reactor.listenTCP(place.port, self._factory(place, context), BACKLOG, place.address)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             raise CannotOpenError(f"{place} ({place.kind}) cannot be listened on: {reason}. Is another process "
@@ -172,6 +173,16 @@ class Listeners:
         self._opened[place] = Opened(port, context)
         self._log.info("The {kind} service listens on {address} port {port}", kind=place.kind,
                        address=place.address, port=port.getHost().port)
+
+    def _factory(self, place: Place, context: ReloadingContextFactory | None) -> IProtocolFactory:
+        """What answers at a place, with the layers before it."""
+        factory: IProtocolFactory = self._calendar if place.kind == "calendar" else self._operator
+        if context is not None:
+            factory = TlsFactory(context, factory, self._reactor)
+        if place.proxy_protocol:
+            factory = ProxyFactory(factory, gate=self._calendar.gate, clock=self._reactor,
+                                   trusted=lambda: self._config.calendar_service.trusted_proxies)
+        return factory
 
     def _renew(self, place: Place) -> None:
         context = self._opened[place].context
@@ -192,7 +203,13 @@ def _site_settings(config: Config) -> SiteSettings:
     return SiteSettings(
         authentication=service.authentication, fips=config.node.fips, digest_sha256=service.digest_sha256,
         trusted_proxies=service.trusted_proxies, throttle_failed_logins=service.throttle_failed_logins,
-        wire=config.log.wire)
+        limits=limits_of(config), wire=config.log.wire)
+
+
+def limits_of(config: Config) -> Limits:
+    """The limits of the calendar service, without more connections than may be open."""
+    asked = Limits(**asdict(config.calendar_service.limits))
+    return replace(asked, connections=min(asked.connections, connections_that_fit()))
 
 
 def _access(config: Config) -> Access:

@@ -18,6 +18,7 @@ from twisted.python import usage
 from otjd.config.check import report
 from otjd.config.loader import load
 from otjd.config.model import Config
+from otjd.descriptors import connections_that_fit, make_room
 from otjd.listeners import CannotOpenError
 from otjd.node import Node
 from otjd.operate.logs import LogOutput
@@ -49,6 +50,7 @@ class OtjdService(MultiService):
         self._config_path = config_path
         self._log_output = log_output
         self._twistd_options = twistd_options
+        _make_room(config)
         self.node = Node(config, self._reactor)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
@@ -79,7 +81,10 @@ class OtjdService(MultiService):
 
     def reload(self) -> Deferred[None]:
         """Read the configuration again: valid, it takes over; invalid, the old one stays and an alarm says so."""
-        return deferred(self.node.reload(load(self._config_path, environ=os.environ), self._log_anew))
+        loaded = load(self._config_path, environ=os.environ)
+        if loaded.config is not None:
+            _make_room(loaded.config)
+        return deferred(self.node.reload(loaded, self._log_anew))
 
     def _log_anew(self, config: Config) -> None:
         """Log as this configuration asks for; the file is opened by its name again.
@@ -99,6 +104,15 @@ class OtjdService(MultiService):
     def _start_failed(self, failure: Any) -> None:
         self._log.failure("otjd could not start", failure=failure)
         self._reactor.stop()
+
+
+def _make_room(config: Config) -> None:
+    wanted = config.calendar_service.limits.connections
+    make_room(wanted)
+    if (fit := connections_that_fit()) < wanted:
+        OtjdService._log.warn("The system lets this process hold {fit} connections of endpoints, fewer than the "
+                              "{wanted} of calendar_service.limits.connections; raise LimitNOFILE= of the unit, "
+                              "or ulimit -n", fit=fit, wanted=wanted)
 
 
 def log_path(config: Config, twistd_options: usage.Options | None) -> Path | None:

@@ -25,6 +25,7 @@ ALLOWED = {
     "otjd.config": {"otjd.meetings"},
     "otjd.seam": set(),
     "otjd.poller": {"otjd.seam"},
+    "otjd.descriptors": set(),
     "otjd.__init__": set(),
 }
 PURE = ("otjd.meetings", "otjd.rules", "otjd.protocol", "otjd.push.converge")

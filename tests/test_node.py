@@ -314,8 +314,8 @@ def test_templates_that_do_not_compile_are_problems(quiet_world: World) -> None:
 def test_every_listener_and_the_operator_have_a_place(quiet_world: World) -> None:
     quiet_world.extra = '[[calendar_service.listeners]]\naddress = "::1"\nport = 8081\nplaintext = true\n'
     calendar, plain, operator = places(read(quiet_world))
-    assert (str(plain), plain.certificate) == ("[::1]:8081", None)
-    assert calendar.certificate is not None
+    assert (str(plain), plain.certificates) == ("[::1]:8081", ())
+    assert calendar.certificates == ((quiet_world.certificates.certificate, quiet_world.certificates.private_key),)
     assert operator.kind == "operator"
 
 

@@ -166,9 +166,7 @@ def serve_bare(reactor: Any, directory: Path) -> int:
     config = load(directory / "otjd.toml", environ={}).config
     assert config is not None
     listener = config.calendar_service.listeners[0]
-    assert listener.certificate is not None
-    assert listener.private_key is not None
-    context = ReloadingContextFactory(listener.certificate, listener.private_key)
+    context = ReloadingContextFactory(*zip(listener.certificate, listener.private_key, strict=True))
     site = Site(Bare((directory / "answer.xml").read_bytes()))  # type: ignore[no-untyped-call]
     site.displayTracebacks = False
     port = reactor.listenSSL(0, site, context, BACKLOG, "127.0.0.1")

@@ -30,6 +30,7 @@ def check_access(findings: Findings) -> None:
     for profile in findings.of(Profile):
         _profile(findings, profile)
     _listeners(findings)
+    _proxied(findings)
     for operator in findings.of(Operator):
         _operator(findings, operator)
     for node in findings.of(Node):
@@ -145,6 +146,15 @@ def _operator(findings: Findings, element: Element[Operator]) -> None:
         findings.warning(element, "certificate", "nothing", "a certificate, because "
                          f"{value.address} can be reached from other machines",
                          "the password crosses the network in the clear")
+
+
+def _proxied(findings: Findings) -> None:
+    for service in findings.of(CalendarService):
+        if not service.value.trusted_proxies and "trusted_proxies" not in service.faulty:
+            for listener in findings.of(Listener):
+                if listener.value.proxy_protocol:
+                    findings.problem(listener, "proxy_protocol", "true", "the networks of the load balancers in "
+                                     "calendar_service.trusted_proxies", "without them no connection is taken")
 
 
 def _fips(findings: Findings) -> None:

@@ -21,7 +21,7 @@ class Key:
     """What a field's type and default do not say: its meaning, its limits, its shape.
 
     `unit` names what a number counts. `choices` and `shape` apply to each element of an array. `needed` asks an
-    array for one element at least.
+    array for one element at least; with `or_one` a single value may stand there without brackets.
     """
 
     doc: str
@@ -32,12 +32,14 @@ class Key:
     choices: tuple[str, ...] = ()
     shape: Shape | None = None
     needed: bool = False
+    or_one: bool = False
 
 
 def key(doc: str, *, unit: str = "", limits: tuple[int, int | None] = (0, None), longest: int | None = None,
-        choices: tuple[str, ...] = (), shape: Shape | None = None, needed: bool = False) -> Mapping[str, Key]:
+        choices: tuple[str, ...] = (), shape: Shape | None = None, needed: bool = False,
+        or_one: bool = False) -> Mapping[str, Key]:
     """Metadata for a dataclass field that is a key of the configuration; see `Key`."""
-    return {"key": Key(doc, unit, *limits, longest, choices, shape, needed)}
+    return {"key": Key(doc, unit, *limits, longest, choices, shape, needed, or_one)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Entry:
         one = self._expected_one()
         if not self.is_array:
             return one
+        if self.key.or_one:
+            return f"{one}, or an array of them"
         return f"an array{' of at least one' if self.key.needed else ''}, each {one}"
 
     def _expected_one(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,9 @@ def _is_folder(path: Path) -> bool | None:
         return None
 
 
-def _content(findings: Findings, element: Element[Any], name: str, expected: str) -> bytes | None:
-    """The content of the file that a key names, or None when there is none; noted as a problem."""
-    path: Path | None = getattr(element.value, name)
+def _content(findings: Findings, element: Element[Any], name: str, path: Path | None,
+             expected: str) -> bytes | None:
+    """The content of a file that a key names, or None when there is none; noted as a problem."""
     if path is None:
         return None
     try:
@@ -81,39 +82,58 @@ def _certificate_and_key(findings: Findings, element: Element[Listener] | Elemen
     needed = isinstance(value, Listener)
     names = ("certificate", "private_key")
     for name, other in (names, names[::-1]):
-        if getattr(value, name) is None and (needed or getattr(value, other) is not None):
+        if not getattr(value, name) and (needed or getattr(value, other)):
             findings.problem(element, name, "nothing", A_CERTIFICATE if name == "certificate" else A_KEY,
                              "or plaintext = true behind a proxy that ends TLS" if needed else
                              f"{name} and {other} go together", because_of=("plaintext",))
-    if value.private_key is not None:
-        findings.secret_files.append((element.place.file, element.place.at("private_key"), value.private_key))
-    chain = _read_chain(findings, element, "certificate", A_CERTIFICATE)
-    key = _read_key(findings, element)
+    certificates, keys = _paths(value.certificate), _paths(value.private_key)
+    if certificates and keys and len(certificates) != len(keys):
+        findings.problem(element, "private_key", f"{len(keys)} files",
+                         f"{len(certificates)}, one for each certificate, in the same order")
+    kinds: dict[type, Path] = {}
+    for certificate, private_key in zip_longest(certificates, keys):
+        chain = _pair(findings, element, certificate, private_key)
+        if chain and kinds.setdefault(type(chain[0].public_key()), certificate) is not certificate:
+            findings.problem(element, "certificate", f"{certificate}, whose key is of the same kind as that of "
+                             f"{kinds[type(chain[0].public_key())]}", "one certificate of each kind (RSA, EC)")
+
+
+def _paths(value: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _pair(findings: Findings, element: Element[Any], certificate: Path | None,
+          private_key: Path | None) -> list[x509.Certificate]:
+    """The chain of a certificate that fits its key, both noted as problems otherwise."""
+    if private_key is not None:
+        findings.secret_files.append((element.place.file, element.place.at("private_key"), private_key))
+    chain = _read_chain(findings, element, "certificate", certificate, A_CERTIFICATE)
+    key = _read_key(findings, element, private_key)
     if chain and key is not None and chain[0].public_key() != key.public_key():
         later = any(c.public_key() == key.public_key() for c in chain[1:])
-        findings.problem(element, "private_key", f"{value.private_key}, which is not the key of the certificate",
-                         f"the private key of the first certificate in {value.certificate}",
+        findings.problem(element, "private_key", f"{private_key}, which is not the key of the certificate",
+                         f"the private key of the first certificate in {certificate}",
                          "put the server's own certificate before those of its authorities" if later else "")
+    return chain
 
 
-def _read_chain(findings: Findings, element: Element[Any], name: str, expected: str) -> list[x509.Certificate]:
-    content = _content(findings, element, name, expected)
+def _read_chain(findings: Findings, element: Element[Any], name: str, path: Path | None,
+                expected: str) -> list[x509.Certificate]:
+    content = _content(findings, element, name, path, expected)
     if content is None:
         return []
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
         hint = "this looks like DER: convert it with openssl x509 -inform der" if content[:1] == b"\x30" else ""
-        findings.problem(element, name, f"{getattr(element.value, name)}, which holds no certificate", expected,
-                         hint)
+        findings.problem(element, name, f"{path}, which holds no certificate", expected, hint)
         return []
 
 
-def _read_key(findings: Findings, element: Element[Any]) -> Any:
-    content = _content(findings, element, "private_key", A_KEY)
+def _read_key(findings: Findings, element: Element[Any], path: Path | None) -> Any:
+    content = _content(findings, element, "private_key", path, A_KEY)
     if content is None:
         return None
-    path = element.value.private_key
     try:
         return serialization.load_pem_private_key(content, password=None)
     except TypeError:
@@ -125,7 +145,7 @@ def _read_key(findings: Findings, element: Element[Any]) -> Any:
 
 
 def _authorities(findings: Findings, element: Element[Any]) -> None:
-    _read_chain(findings, element, "ca_file", "a PEM file of certificate authorities")
+    _read_chain(findings, element, "ca_file", element.value.ca_file, "a PEM file of certificate authorities")
 
 
 def _templates(findings: Findings) -> None:
@@ -137,7 +157,7 @@ def _templates(findings: Findings) -> None:
 
 
 def _template(findings: Findings, element: Element[Any], name: str) -> None:
-    content = _content(findings, element, name, "a Jinja2 template")
+    content = _content(findings, element, name, getattr(element.value, name), "a Jinja2 template")
     try:
         (content or b"").decode()
     except UnicodeDecodeError:

@@ -127,8 +127,8 @@ class Reader:
         return self.table(entry.type, raw, replace(place, where=place.at(entry.name))).value
 
     def _value(self, entry: Entry, raw: object, place: Place) -> Any:
-        if not entry.is_array:
-            return self._one(entry, raw, place, entry.name)
+        if not entry.is_array or (entry.key.or_one and isinstance(raw, str)):
+            return self._single(entry, raw, place)
         if not isinstance(raw, list):
             hint = f"write [[{place.at(entry.name)}]] with double brackets" if entry.is_table else ""
             self._note(place, entry.name, shown(raw), entry.expected, hint)
@@ -143,6 +143,13 @@ class Reader:
             self._note(place, entry.name, shown(raw), entry.expected, "each of them once" if values else "")
             return FAULT
         return tuple(values)
+
+    def _single(self, entry: Entry, raw: object, place: Place) -> Any:
+        """A value without brackets, also where an array could stand; an empty text is no value then."""
+        value = self._one(entry, raw, place, entry.name) if raw or not entry.is_array else None
+        if not entry.is_array or value is FAULT:
+            return value
+        return () if value is None else (value,)
 
     def _is_table(self, entry: Entry, raw: object, place: Place, number: int) -> bool:
         if isinstance(raw, dict):

@@ -55,15 +55,52 @@ class Listener:
     address: str = field(default="0.0.0.0", metadata=key(  # noqa: S104 - endpoints come from outside
         "Address to listen on.", shape=INTERFACE))
     port: int = field(default=443, metadata=key("Port; 0 lets the system choose one.", limits=(0, 65535)))
-    certificate: Path | None = field(default=None, metadata=key(
-        "PEM file of the certificate, followed by those of its intermediate authorities. "
-        "Needed unless `plaintext` is true."))
-    private_key: Path | None = field(default=None, metadata=key(
-        "PEM file of the certificate's private key, not encrypted. Needed unless `plaintext` is true."))
+    certificate: tuple[Path, ...] = field(default=(), metadata=key(
+        "PEM file of the certificate, followed by those of its intermediate authorities; several, each with "
+        "another kind of key (RSA, EC), for clients that take only one of them. Needed unless `plaintext` is "
+        "true.",
+        or_one=True))
+    private_key: tuple[Path, ...] = field(default=(), metadata=key(
+        "PEM file of the certificate's private key, not encrypted; of several certificates in the same order. "
+        "Needed unless `plaintext` is true.", or_one=True))
     minimum_tls: str = field(default="1.2", metadata=key(
         f'{LOWEST_TLS} "1.0" belongs on a second listener for old HDX, Group and Trio.', choices=TLS_VERSIONS))
     plaintext: bool = field(default=False, metadata=key(
         "Without TLS; only for use behind a proxy that ends TLS."))
+    proxy_protocol: bool = field(default=False, metadata=key(
+        "Every connection begins with a header of the PROXY protocol, version 1 or 2, of one of "
+        "`trusted_proxies`; all others are closed."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client, and all of them together, may take of the calendar service. A reload changes them for
+    requests and connections from then on.
+    """
+
+    body_bytes: int = field(default=1024 * 1024, metadata=key(
+        "Longest body of a request.", unit="bytes", limits=(16 * 1024, 64 * 1024 * 1024)))
+    header_bytes: int = field(default=16 * 1024, metadata=key(
+        "Longest request line and headers, together.", unit="bytes", limits=(4 * 1024, 1024 * 1024)))
+    headers: int = field(default=100, metadata=key("Headers of a request.", unit="headers", limits=(20, 1000)))
+    xml_depth: int = field(default=64, metadata=key(
+        "Levels of elements in a request.", unit="levels", limits=(16, 200)))
+    xml_elements: int = field(default=20_000, metadata=key(
+        "Elements in a request.", unit="elements", limits=(200, 1_000_000)))
+    ids_per_request: int = field(default=1000, metadata=key(
+        "Items that one request may ask for.", unit="items", limits=(1, 10_000)))
+    request_s: int = field(default=30, metadata=key(
+        "How long a request may take to arrive, from its first byte to its last.", unit="seconds",
+        limits=(1, 600)))
+    idle_s: int = field(default=120, metadata=key(
+        "How long a connection may be silent. NTLM clients sign in anew on each, so keep it above the interval in "
+        "which endpoints ask.", unit="seconds", limits=(5, 86_400)))
+    connections: int = field(default=20_000, metadata=key(
+        "Connections in total; more are closed at once. The open files that the system allows may be fewer.",
+        unit="connections", limits=(10, 200_000)))
+    connections_per_address: int = field(default=10_000, metadata=key(
+        "Connections of one address, or of one network of 64 bits with IPv6; those of `trusted_proxies` are not "
+        "counted. Endpoints behind one NAT share theirs.", unit="connections", limits=(1, 200_000)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +122,7 @@ class CalendarService:
     authentication: tuple[str, ...] = field(default=("digest", "ntlm"), metadata=key(
         "HTTP authentication schemes, offered in this order.", choices=AUTHENTICATION_SCHEMES, needed=True))
     trusted_proxies: tuple[Network, ...] = field(default=(), metadata=key(
-        "Networks of load balancers whose `X-Forwarded-For` is believed."))
+        "Networks of load balancers whose `X-Forwarded-For`, and header of the PROXY protocol, is believed."))
     throttle_failed_logins: bool = field(default=True, metadata=key(
         "Slow down an address that keeps failing to log in; false for test benches."))
     digest_sha256: bool = field(default=False, metadata=key(
@@ -109,6 +146,7 @@ class CalendarService:
     invitation_text: str = field(default="drop", metadata=key(
         "The text of the invitation: left out, appended to the join details, or kept in their place.",
         choices=INVITATION_TEXTS))
+    limits: Limits = field(default_factory=Limits, metadata=key("What clients may take."))
     listeners: tuple[Listener, ...] = field(default=(), metadata=key(
         "Addresses to listen on; at least one as soon as there is a Poly endpoint."))
 

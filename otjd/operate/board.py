@@ -36,6 +36,7 @@ class AlarmName(StrEnum):
     QUOTA_EXCEEDED = "otj_quota_exceeded"
     CONFIGURATION = "otj_configuration_error"
     CERTIFICATE_EXPIRING = "otj_certificate_expiring"
+    CONNECTION_LIMIT = "otj_connection_limit"
 
 
 class AlarmLevel(StrEnum):

@@ -15,12 +15,14 @@ from lxml import etree
 from otjd.protocol import markup
 from otjd.protocol.ews_restrictions import Condition, SortField, read_restriction, read_sort_order
 from otjd.protocol.ews_shapes import ItemShape, read_shape
-from otjd.protocol.request_parts import FolderRef, check_count, folders, integer, part, required, time
+from otjd.protocol.request_parts import FolderRef, check_count, check_some, folders, integer, part, required, time
 from otjd.protocol.soap import Envelope, SoapFault, schema_violation
 from otjd.protocol.timezones import time_zone
 
 IDS_LIMIT = 1000
-"""Ids of items in one request."""
+"""Ids of items in one request, unless the caller of `read_request` allows another number."""
+
+_ID_LISTS = ("ItemIds", "SourceIds", "Items", "ItemChanges")
 
 CHANGES_LIMIT = 512
 """Changes of one SyncFolderItems; the schema's own limit."""
@@ -178,8 +180,8 @@ def read_header(envelope: Envelope) -> Header:
     return Header(version.get("Version", "").strip() if version is not None else "", zone or UTC, impersonated)
 
 
-def read_request(envelope: Envelope, zone: tzinfo = UTC) -> Request:
-    """Read the operation. Times without zone are in `zone`.
+def read_request(envelope: Envelope, zone: tzinfo = UTC, *, ids_limit: int = IDS_LIMIT) -> Request:
+    """Read the operation. Times without zone are in `zone`; `ids_limit` items at most are asked for at once.
 
     :raises SoapFault: it cannot be read, or is one that is not served: ErrorInvalidOperation, since clients answer
         ErrorInvalidRequest by trying every version they know (ews.md section 4).
@@ -188,6 +190,10 @@ def read_request(envelope: Envelope, zone: tzinfo = UTC) -> Request:
     if read is None:
         raise SoapFault("ErrorInvalidOperation", f"The operation '{envelope.name[:60]}' is not available on this "
                                                  "server.")
+    for name in _ID_LISTS:
+        asked = markup.child(envelope.operation, name)
+        if asked is not None:
+            check_count(asked, ids_limit, name)
     return read(envelope.operation, zone)
 
 
@@ -211,14 +217,14 @@ def _find_item(element: etree._Element, zone: tzinfo) -> FindItem:
 
 def _get_item(element: etree._Element, _: tzinfo) -> GetItem:
     refs = tuple(_item_refs(part(element, "ItemIds")))
-    check_count(refs, IDS_LIMIT, "ItemIds", element)
+    check_some(refs, "ItemIds", element)
     return GetItem(read_shape(markup.child(element, "ItemShape")), refs)
 
 
 def _convert_id(element: etree._Element, _: tzinfo) -> ConvertId:
     ids = tuple(AlternateId(required(e, "Id"), _format(e, "Format"))
                 for e in markup.children(part(element, "SourceIds"), "AlternateId"))
-    check_count(ids, IDS_LIMIT, "SourceIds", element)
+    check_some(ids, "SourceIds", element)
     return ConvertId(_format(element, "DestinationFormat"), ids)
 
 
@@ -234,7 +240,7 @@ def _resolve_names(element: etree._Element, _: tzinfo) -> ResolveNames:
 def _change(parts: str) -> Callable[[etree._Element, tzinfo], Change]:
     def read(element: etree._Element, _: tzinfo) -> Change:
         is_response = tuple(markup.local_name(e) in _MEETING_RESPONSES for e in part(element, parts))
-        check_count(is_response, IDS_LIMIT, parts, element)
+        check_some(is_response, parts, element)
         return Change(markup.local_name(element), is_response)
     return read
 

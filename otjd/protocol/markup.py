@@ -9,11 +9,16 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 
 from lxml import etree
 
 DEPTH_LIMIT = 64
 """Levels of elements that are read; the deepest request of a known client has 12."""
+
+ELEMENTS_LIMIT = 20_000
+"""Elements that are read; a thousand ids take little more than a thousand."""
 
 VIOLATION_LIMIT = 300
 """Characters of a parser's complaint that are handed on."""
@@ -29,7 +34,17 @@ _DECLARATION = re.compile(r"\A\s*<\?xml\s[^>]{0,200}\?>")
 _DECLARED = re.compile(rb"\A\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False,
                           huge_tree=False, remove_comments=True, remove_pis=True, collect_ids=False)
-_TOO_DEEP = etree.XPath(f"boolean({'/*' * (DEPTH_LIMIT + 1)})")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """How large a document may be: levels of elements, of which libxml2 reads 256 at most, and elements."""
+
+    depth: int = DEPTH_LIMIT
+    elements: int = ELEMENTS_LIMIT
+
+
+USUAL = DocumentLimits()
 
 
 class UnreadableError(ValueError):
@@ -42,16 +57,19 @@ class UnreadableError(ValueError):
         self.position = position
 
 
-def read_document(body: bytes, content_type: str = "") -> etree._Element:
+def read_document(body: bytes, content_type: str = "", limits: DocumentLimits = USUAL) -> etree._Element:
     """The root element of `body`.
 
     A byte order mark counts before the charset of `content_type`, and that before the XML declaration.
 
-    :raises UnreadableError: it is not well-formed, has a document type declaration or is nested too deeply.
+    :raises UnreadableError: it is not well-formed, has a document type declaration or is beyond `limits`.
     """
     text = _decoded(body, content_type)
     if "<!DOCTYPE" in text:
         raise UnreadableError("For security reasons a document type declaration (DTD) is not allowed.")
+    # counted before the tree is built, because an element takes fifty times the memory of its text
+    if _starts(text) > limits.elements:
+        raise UnreadableError(f"The document has more than {limits.elements} elements.")
     # the text is handed on as UTF-8, whatever the declaration says; lines and columns stay where they are
     plain = _DECLARATION.sub(lambda match: re.sub(r"[^\r\n]", " ", match[0]), text)
     try:
@@ -59,9 +77,19 @@ def read_document(body: bytes, content_type: str = "") -> etree._Element:
     except etree.XMLSyntaxError as error:
         line, position = error.position
         raise UnreadableError(error.msg or "The document is not well-formed.", line or 0, position or 0) from None
-    if _TOO_DEEP(root):
-        raise UnreadableError(f"The document is nested more than {DEPTH_LIMIT} levels deep.")
+    if _too_deep(limits.depth)(root):
+        raise UnreadableError(f"The document is nested more than {limits.depth} levels deep.")
     return root
+
+
+def _starts(text: str) -> int:
+    """The number of elements, or a little more where comments or CDATA hold what looks like some."""
+    return text.count("<") - text.count("</") - text.count("<!") - text.count("<?")
+
+
+@cache
+def _too_deep(depth: int) -> etree.XPath:
+    return etree.XPath(f"boolean({'/*' * (depth + 1)})")
 
 
 def _decoded(body: bytes, content_type: str) -> str:

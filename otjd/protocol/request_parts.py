@@ -5,6 +5,7 @@ What is missing or outside its type is a fault: ErrorSchemaValidation.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -60,13 +61,20 @@ def required(element: etree._Element, name: str) -> str:
     return value.strip()
 
 
-def check_count(found: tuple[object, ...], limit: int, name: str, element: etree._Element) -> None:
-    """Let one to `limit` entries pass.
+def check_some(found: Sized, name: str, element: etree._Element) -> None:
+    """Let entries pass, unless there are none.
 
-    :raises SoapFault: there are none or too many.
+    :raises SoapFault: there are none.
     """
     if not found:
         raise schema_violation(f"The element '{name}' has incomplete content.", element)
+
+
+def check_count(found: Sized, limit: int, name: str) -> None:
+    """Let up to `limit` entries pass.
+
+    :raises SoapFault: there are more.
+    """
     if len(found) > limit:
         raise SoapFault("ErrorExceededFindCountLimit", f"'{name}' has {len(found)} entries; at most {limit} are "
                                                        "answered in one request.")
@@ -124,5 +132,6 @@ def folders(element: etree._Element, name: str) -> tuple[FolderRef, ...]:
         elif kind == "FolderId":
             refs.append(FolderRef(id=required(entry, "Id")))
     found = tuple(refs)
-    check_count(found, FOLDERS_LIMIT, name, element)
+    check_some(found, name, element)
+    check_count(found, FOLDERS_LIMIT, name)
     return found

@@ -79,13 +79,13 @@ class Envelope:
         return markup.local_name(self.operation)
 
 
-def read_envelope(body: bytes, content_type: str = "") -> Envelope:
+def read_envelope(body: bytes, content_type: str = "", limits: markup.DocumentLimits = markup.USUAL) -> Envelope:
     """Read a request, whatever prefixes it uses.
 
     :raises SoapFault: it is no SOAP request; ErrorSchemaValidation.
     """
     try:
-        root = markup.read_document(body, content_type)
+        root = markup.read_document(body, content_type, limits)
     except markup.UnreadableError as error:
         fault = schema_violation(error.violation)
         fault.line, fault.position = error.line, error.position

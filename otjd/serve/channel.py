@@ -14,17 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
+from otjd.serve.limits import Limits
 from otjd.serve.schemes import Connection
-
-BODY_LIMIT = 1024 * 1024
-HEADERS_LIMIT = 100
-HEADERS_BYTES_LIMIT = 16 * 1024
-
-IDLE_S = 120.0
-"""How long a connection may be silent, as at Exchange; NTLM clients sign in anew on each."""
-
-REQUEST_S = 30.0
-"""How long a request may take to arrive, from its first byte to its last."""
 
 LINGER_QUIET_S = 1.0
 LINGER_S = 10.0
@@ -41,9 +32,14 @@ class Host(Protocol):
     """What a connection needs of the factory that made it."""
 
     connections: set[Any]
+    limits: Limits
 
     def serve(self, request: Any) -> None:
         """Answer a request that was read whole."""
+        ...
+
+    def gone(self, channel: Any) -> None:
+        """A connection ended."""
         ...
 
     def refused(self, channel: Any, status: int, error: str) -> None:
@@ -56,7 +52,7 @@ class Host(Protocol):
 
 
 class BoundedRequest(Request):
-    """A request whose body is kept in memory, up to BODY_LIMIT, and only where somebody signs in to send it."""
+    """A request whose body is kept in memory, up to a limit, and only where somebody signs in to send it."""
 
     channel: Any
     content: BytesIO
@@ -67,14 +63,15 @@ class BoundedRequest(Request):
         self._received = 0
         # without a login the answer is 401, whatever the body
         self._is_kept = (self.requestHeaders.hasHeader("authorization") or self.channel.login.account is not None)
-        if length is not None and length > BODY_LIMIT:
-            self.channel.refuse(413, f"a body of {length} bytes; expected up to {BODY_LIMIT}")
+        self._limit = self.channel.factory.limits.body_bytes
+        if length is not None and length > self._limit:
+            self.channel.refuse(413, f"a body of {length} bytes; expected up to {self._limit}")
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body: refuse what turns out too long."""
         self._received += len(data)
-        if self._received > BODY_LIMIT:
-            self.channel.refuse(413, f"a body of more than {BODY_LIMIT} bytes")
+        if self._received > self._limit:
+            self.channel.refuse(413, f"a body of more than {self._limit} bytes")
         elif self._is_kept:
             self.content.write(data)
 
@@ -86,11 +83,12 @@ class BoundedRequest(Request):
 
 
 class LimitedChannel(HTTPChannel):
-    """One connection; `login` is who NTLM has signed in on it, `when_gone` fires when it has ended."""
+    """One connection, of the address `came_from`; `login` is who NTLM has signed in on it.
 
-    requestFactory = BoundedRequest  # noqa: N815 - this and the next are twisted.web's names
-    maxHeaders = HEADERS_LIMIT  # noqa: N815
-    totalHeadersSize = HEADERS_BYTES_LIMIT  # noqa: N815
+    `when_gone` fires when it has ended.
+    """
+
+    requestFactory = BoundedRequest  # noqa: N815 - twisted.web's name
     factory: Host
     transport: Any
     callLater: Any  # noqa: N815 - set by the factory, and untyped in TimeoutMixin
@@ -100,11 +98,27 @@ class LimitedChannel(HTTPChannel):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.login = Connection()
+        self.came_from = ""
         self._deadline: Any = None
         self._linger_ends: Any = None
         self._quiet: Any = None
         self._had_data = False
         self.when_gone: list[Deferred[None]] = []
+
+    @property
+    def maxHeaders(self) -> int:  # type: ignore[override] # this and the next are twisted.web's names
+        """Headers of a request."""
+        return self.factory.limits.headers
+
+    @property
+    def totalHeadersSize(self) -> int:  # type: ignore[override]
+        """Bytes before the body of a request."""
+        return self.factory.limits.header_bytes
+
+    @property
+    def MAX_LENGTH(self) -> int:  # type: ignore[override]
+        """Bytes of a line before the body."""
+        return self.factory.limits.header_bytes
 
     @property
     def is_lingering(self) -> bool:
@@ -122,7 +136,7 @@ class LimitedChannel(HTTPChannel):
             if call is not None and call.active():
                 call.cancel()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        self.factory.connections.discard(self)
+        self.factory.gone(self)
         if not self._had_data and isinstance(reason.value, SSL.Error):
             error = _words(reason.value)
             if error not in _TRIVIAL_TLS_ERRORS:
@@ -138,7 +152,7 @@ class LimitedChannel(HTTPChannel):
                 self._quiet.reset(LINGER_QUIET_S)
             return
         if self._deadline is None and not self._handlingRequest:
-            self._deadline = self.callLater(REQUEST_S, self._too_slow)
+            self._deadline = self.callLater(self.factory.limits.request_s, self._too_slow)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -180,12 +194,12 @@ class LimitedChannel(HTTPChannel):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        self.refuse(408, f"the request did not arrive within {REQUEST_S:g} s")
+        self.refuse(408, f"the request did not arrive within {self.factory.limits.request_s:g} s")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """What twisted.web finds malformed."""
         if self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders:
-            self.refuse(431, f"more than {HEADERS_LIMIT} headers or {HEADERS_BYTES_LIMIT} bytes of them")
+            self.refuse(431, f"more than {self.maxHeaders} headers or {self.totalHeadersSize} bytes of them")
         else:
             self.refuse(400, "this is not HTTP/1.1")
 

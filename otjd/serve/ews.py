@@ -6,7 +6,7 @@ A login sees its own room and nothing else; a mailbox in a request is a check, n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from twisted.logger import Logger
@@ -15,15 +15,14 @@ from otjd.meetings.cache import MeetingCache
 from otjd.protocol import ews_responses, markup, soap
 from otjd.protocol.ews_requests import VERSIONS, Header, read_header, read_request
 from otjd.protocol.ews_responses import ServerVersion
+from otjd.protocol.markup import DocumentLimits
 from otjd.protocol.soap import Dialect, Envelope, SoapFault
 from otjd.serve.answer_parts import Answer, is_own
 from otjd.serve.calls import Account, Call, Reply
 from otjd.serve.ews_answers import Answers
 from otjd.serve.ews_meetings import MeetingTexts
 from otjd.serve.join_details import JoinDetails
-
-BODY_LIMIT = 1024 * 1024
-"""Bytes of a request: a thousand ids take a quarter of it."""
+from otjd.serve.limits import Limits
 
 _WSDL = (f'{soap.DECLARATION}<wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/" '
          'xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/" xmlns:tns="{messages}" targetNamespace="{messages}">'
@@ -43,7 +42,7 @@ class EwsSettings:
     join_details: JoinDetails
     server_version: str = "15.1.2507.6"
     tolerate_unknown_versions: bool = False
-    max_body_bytes: int = BODY_LIMIT
+    limits: Limits = field(default_factory=Limits)
     items_kept: int = 20_000
 
 
@@ -55,6 +54,8 @@ class EwsService:
     def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime], settings: EwsSettings) -> None:
         self._cache = cache
         self._settings = settings
+        self._limits = settings.limits
+        self._document_limits = DocumentLimits(self._limits.xml_depth, self._limits.xml_elements)
         self._version = ServerVersion.of(settings.server_version)
         self._header = self._version.header()
         self._versions = VERSIONS | {self._version.name}  # a client may take over the name that it was told
@@ -74,7 +75,7 @@ class EwsService:
             dialect, operation = envelope.dialect, envelope.name[:60]
             header = read_header(envelope)
             self._check(header, call.account)
-            request = read_request(envelope, header.zone)
+            request = read_request(envelope, header.zone, ids_limit=self._limits.ids_per_request)
             answer = self._answers.answer(request, call.account)
         except SoapFault as fault:
             return _fault(fault, dialect, operation)
@@ -93,10 +94,10 @@ class EwsService:
     def _envelope(self, call: Call) -> Envelope:
         if call.method != "POST":
             raise SoapFault("ErrorInvalidRequest", "Requests are sent with POST.", status=405)
-        if len(call.body) > self._settings.max_body_bytes:
+        if len(call.body) > self._limits.body_bytes:
             raise SoapFault("ErrorMessageSizeExceeded", "The request has more than "
-                            f"{self._settings.max_body_bytes} bytes.", status=413)
-        return soap.read_envelope(call.body, call.content_type)
+                            f"{self._limits.body_bytes} bytes.", status=413)
+        return soap.read_envelope(call.body, call.content_type, self._document_limits)
 
     def _check(self, header: Header, account: Account) -> None:
         tolerant = self._settings.tolerate_unknown_versions or not header.version

@@ -27,6 +27,14 @@ def address_of(text: str) -> IPv4Address | IPv6Address | None:
     return mapped or address
 
 
+def network_of(address: str) -> str:
+    """What an address counts as: itself, or its network of 64 bits with IPv6, since who has one has them all."""
+    parsed = address_of(address)
+    if parsed is None:
+        return address
+    return str(IPv6Address(int(parsed) >> 64 << 64)) if isinstance(parsed, IPv6Address) else str(parsed)
+
+
 def is_within(address: str, networks: Sequence[Network]) -> bool:
     """Whether `address` lies in one of `networks`."""
     parsed = address_of(address)

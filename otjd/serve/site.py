@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.web.http import HTTPFactory, datetimeToString
 
 from otjd.operate.board import StatusBoard
 from otjd.serve.auth import SCHEMES, Accepted, Authenticator, Refused
 from otjd.serve.calls import TEXT_XML, Account, Call, Reply, Service
-from otjd.serve.channel import IDLE_S, LimitedChannel
+from otjd.serve.channel import LimitedChannel
+from otjd.serve.gate import Gate
+from otjd.serve.limits import Limits
 from otjd.serve.origin import Network, base_url, client_address, is_within
 from otjd.serve.throttle import Throttle
 from otjd.serve.visits import INTERNAL_ERROR, Visit, VisitLog, printable
@@ -38,6 +40,7 @@ class SiteSettings:
     digest_sha256: bool = False
     trusted_proxies: tuple[Network, ...] = ()
     throttle_failed_logins: bool = True
+    limits: Limits = field(default_factory=Limits)
     wire: bool = False
 
 
@@ -55,13 +58,14 @@ class CalendarSite(HTTPFactory):
                  board: StatusBoard, ready: Callable[[], bool], reactor: IReactorTime,
                  now: Callable[[], datetime], random_bytes: Callable[[int], bytes],
                  secret: bytes | None = None) -> None:
-        super().__init__(timeout=IDLE_S, reactor=reactor)
+        super().__init__(timeout=settings.limits.idle_s, reactor=reactor)
         self.connections: set[LimitedChannel] = set()
         self._routes = dict(routes)
         self._board = board
         self._ready = ready
         self._throttle = Throttle(reactor)
         self._settings = settings
+        self.gate = Gate(board, reactor, settings.limits, settings.trusted_proxies)
         self._visits = VisitLog()
         self._authenticator = Authenticator(
             accounts, schemes=settings.authentication, fips=settings.fips, digest_sha256=settings.digest_sha256,
@@ -76,8 +80,30 @@ class CalendarSite(HTTPFactory):
         self._authenticator.reconfigure(accounts, schemes=settings.authentication, fips=settings.fips,
                                         digest_sha256=settings.digest_sha256)
         self._settings = settings
+        self.timeOut = settings.limits.idle_s
+        self.gate.reconfigure(settings.limits, settings.trusted_proxies)
         if routes is not None:
             self._routes = dict(routes)
+
+    @property
+    def limits(self) -> Limits:
+        """What clients may take."""
+        return self._settings.limits
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Take a connection; None, so that it is closed at once, where there are too many."""
+        address = str(getattr(addr, "host", ""))
+        if not self.gate.enter(address):
+            return None
+        channel = cast("LimitedChannel", super().buildProtocol(addr))
+        channel.came_from = address
+        return channel
+
+    def gone(self, channel: LimitedChannel) -> None:
+        """A connection ended."""
+        if channel in self.connections:
+            self.connections.remove(channel)
+            self.gate.leave(channel.came_from)
 
     async def close_connections(self) -> None:
         """End what is still connected, within a second; to be called when no port is listened on any more."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 
 from twisted.internet.interfaces import IReactorTime
+
+from otjd.serve.origin import network_of
 
 FREE_FAILURES = 5
 """Failures that cost nothing: somebody mistypes a password."""
@@ -39,7 +40,7 @@ class Throttle:
     def failed(self, address: str) -> float:
         """Count a failure of `address`; gives the seconds to wait before it is answered."""
         now = self._clock.seconds()
-        key = _network(address)
+        key = network_of(address)
         record = self._records.pop(key, None)
         if record is None or now - record.last_at > FORGIVEN_AFTER_S:
             record = _Record(0, now)
@@ -50,12 +51,3 @@ class Throttle:
             self._records.popitem(last=False)
         excess = record.failures - FREE_FAILURES
         return min(FIRST_DELAY_S * 2.0 ** min(excess - 1, 10), LONGEST_DELAY_S) if excess > 0 else 0.0
-
-
-def _network(address: str) -> str:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    # who has one address of IPv6 has the whole network
-    return str(IPv6Address(int(parsed) >> 64 << 64)) if isinstance(parsed, IPv6Address) else address

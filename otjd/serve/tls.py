@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,19 @@ _RELEASE_BUFFERS = SSL.MODE_RELEASE_BUFFERS  # idle connections hold none
 _OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | _NO_RENEGOTIATION
 
 
+Stamp = tuple[tuple[int, int, int] | None, ...]
+"""Time of the last change, size and inode of each file; None for one that cannot be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Certificates and keys as they were read, and when the first certificate ends."""
+
+    context: Any
+    end: datetime
+    stamp: Stamp
+
+
 class CertificateError(ValueError):
     """A certificate or key that cannot be used; the text names the file and what is wrong with it."""
 
@@ -45,39 +60,56 @@ class _Connection(SSL.Connection):
 class ReloadingContextFactory:
     """What `reactor.listenSSL` is given: new connections use the files as they were when last read.
 
-    `certificate` is a PEM file of the server's certificate followed by its chain, `private_key` that of its key,
-    `minimum_tls` one of 1.0, 1.1, 1.2 and 1.3.
+    `pairs` are PEM files of the server's certificate followed by its chain, each with that of its key; of several,
+    each of another kind, such as RSA and EC, a client gets the one that it can check. `minimum_tls` is one of 1.0,
+    1.1, 1.2 and 1.3.
 
     :raises CertificateError: a file cannot be used.
     """
 
-    def __init__(self, certificate: Path, private_key: Path, *, minimum_tls: str = "1.2") -> None:
-        self._certificate = certificate
-        self._private_key = private_key
+    def __init__(self, *pairs: tuple[Path, Path], minimum_tls: str = "1.2") -> None:
+        self._pairs = pairs
         self._minimum_tls = minimum_tls
-        self._read()
+        self._in_use = self.read()
 
     @property
     def certificate_end(self) -> datetime:
         """When the first certificate in use, the server's or one of its chain, ends; aware UTC."""
-        return self._end
+        return self._in_use.end
+
+    @property
+    def stamp(self) -> Stamp:
+        """The state of the files when they were last read with success."""
+        return self._in_use.stamp
+
+    def stamp_now(self) -> Stamp:
+        """The state of the files now; looks at the disk."""
+        return tuple(_stamp(path) for pair in self._pairs for path in pair)
+
+    def read(self) -> Readings:
+        """Read the files, without using them yet; may run in a thread.
+
+        :raises CertificateError: a file cannot be used.
+        """
+        stamp = self.stamp_now()  # before the content: a change during the reading is seen as one
+        chains = [_chain(certificate) for certificate, _ in self._pairs]
+        context = _context(chains, self._pairs, self._minimum_tls)
+        return Readings(context, min(c.not_valid_after_utc for chain in chains for c in chain), stamp)
+
+    def use(self, readings: Readings) -> None:
+        """Use what was read, for connections from now on."""
+        self._in_use = readings
 
     def reload(self) -> None:
         """Read the files again, for connections from now on.
 
         :raises CertificateError: a file cannot be used; what was read before stays in use.
         """
-        self._read()
+        self.use(self.read())
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002
         """A new connection; without ALPN, so that every client speaks HTTP/1.1."""
-        return _Connection(self._context, None)
-
-    def _read(self) -> None:
-        chain = _chain(self._certificate)
-        context = _context(chain, self._certificate, self._private_key, self._minimum_tls)
-        self._end = min(c.not_valid_after_utc for c in chain)
-        self._context: Any = context
+        return _Connection(self._in_use.context, None)
 
 
 def certificate_end(path: Path) -> datetime:
@@ -88,7 +120,8 @@ def certificate_end(path: Path) -> datetime:
     return min(c.not_valid_after_utc for c in _chain(path))
 
 
-def _context(chain: list[x509.Certificate], certificate: Path, private_key: Path, minimum_tls: str) -> Any:
+def _context(chains: Sequence[Sequence[x509.Certificate]], pairs: Sequence[tuple[Path, Path]],
+             minimum_tls: str) -> Any:
     context: Any = SSL.Context(SSL.TLS_SERVER_METHOD)  # the types that are published for it are of an old version
     context.set_min_proto_version(_VERSIONS[minimum_tls])
     legacy = minimum_tls in ("1.0", "1.1")
@@ -97,10 +130,19 @@ def _context(chain: list[x509.Certificate], certificate: Path, private_key: Path
     context.set_options(_OPTIONS)
     context.set_mode(_RELEASE_BUFFERS)
     context.set_session_id(b"otjd")  # resumption by id; tickets are on by default
+    kinds: dict[type, Path] = {}
+    for chain, (certificate, private_key) in zip(chains, pairs, strict=True):
+        before = kinds.setdefault(type(chain[0].public_key()), certificate)
+        if before is not certificate:
+            raise CertificateError(f"{certificate} has a key of the same kind as {before}; expected one of each "
+                                   "kind, such as RSA and EC")
+        _use(context, certificate, private_key)
+    return context
+
+
+def _use(context: Any, certificate: Path, private_key: Path) -> None:
     try:
-        context.use_certificate(chain[0])
-        for issuer in chain[1:]:
-            context.add_extra_chain_cert(issuer)
+        context.use_certificate_chain_file(str(certificate))  # each kind with a chain of its own
     except SSL.Error as error:
         raise CertificateError(f"{certificate} cannot be used: {_reason(error)}; expected a certificate with an "
                                "RSA key of 2048 bits or more, or an EC key") from None
@@ -111,7 +153,6 @@ def _context(chain: list[x509.Certificate], certificate: Path, private_key: Path
     except (SSL.Error, TypeError) as error:
         raise CertificateError(f"{private_key} is not the key of the first certificate in {certificate}: "
                                f"{_reason(error)}; the server's own certificate comes first") from None
-    return context
 
 
 def _chain(path: Path) -> list[x509.Certificate]:
@@ -135,6 +176,14 @@ def _key(path: Path) -> Any:
             raise
         raise CertificateError(f"{path} holds no private key; expected a PEM file with one") from None
     return key
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _content(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from otjd.config.loader import Loaded
 from otjd.config.problems import Problem
@@ -81,7 +81,7 @@ def make_key() -> tuple[ec.EllipticCurvePrivateKey, bytes]:
                                   serialization.NoEncryption())
 
 
-def make_certificate(key: ec.EllipticCurvePrivateKey) -> bytes:
+def make_certificate(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     """A self-signed certificate as PEM."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "otj.example.com")])
     now = datetime.now(UTC)

@@ -310,3 +310,13 @@ def test_a_profile_whose_name_is_wrong_is_not_compared(read: Read) -> None:
     loaded = read(ENOUGH + '[[profiles]]\nname = 5\nintegration = "demo"\n[[profiles]]\nname = 6\n'
                            'integration = "demo"\n')
     assert [p.where for p in loaded.problems] == ["profiles[2].name", "profiles[3].name"]
+
+
+BALANCED = '[[calendar_service.listeners]]\nport = 0\nplaintext = true\nproxy_protocol = true\n'
+
+
+def test_a_listener_with_the_proxy_protocol_needs_proxies_to_trust(read: Read) -> None:
+    problem = the_problem(read(BALANCED))
+    assert problem.where == "calendar_service.listeners[1].proxy_protocol"
+    assert "trusted_proxies" in problem.expected
+    assert_clean(read('[calendar_service]\ntrusted_proxies = ["192.0.2.0/24"]\n' + BALANCED))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from otjd.config.loader import Loaded
 from tests.config.samples import Read, assert_clean, make_certificate, make_key, the_problem, the_warning
@@ -32,7 +33,8 @@ def test_a_certificate_and_its_key_are_fine(read: Read, pair: Path, toml: str) -
     assert_clean(loaded)
     config = loaded.or_raise()
     holder = config.calendar_service.listeners[0] if config.calendar_service.listeners else config.operator
-    assert (holder.certificate, holder.private_key) == (pair / "otjd.crt", pair / "otjd.key")
+    read_as = (holder.certificate, holder.private_key)
+    assert read_as in ((pair / "otjd.crt", pair / "otjd.key"), ((pair / "otjd.crt",), (pair / "otjd.key",)))
 
 
 NO_CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -211,3 +213,46 @@ def test_anything_else_is_no_key_of_google_and_is_not_shown(
 def test_fips_warns_of_old_tls(read: Read, pair: Path) -> None:
     warning = the_warning(read("[node]\nfips = true\n" + LISTENER + 'minimum_tls = "1.0"\n'))
     assert (warning.where, warning.found) == ("calendar_service.listeners[1].minimum_tls", '"1.0"')
+
+
+TWO = ('[[calendar_service.listeners]]\nport = 0\ncertificate = ["otjd.crt", "{}"]\n'
+       'private_key = ["otjd.key"{}]\n')
+
+
+@pytest.fixture
+def pairs(pair: Path) -> Path:
+    """A folder with an EC and an RSA certificate, a second EC one, and their keys."""
+    rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    ec_key, ec_pem = make_key()
+    rsa_pem = rsa_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                    serialization.NoEncryption())
+    for name, content in (("rsa.crt", make_certificate(rsa_key)), ("rsa.key", rsa_pem),
+                          ("ec.crt", make_certificate(ec_key)), ("ec.key", ec_pem)):
+        (pair / name).write_bytes(content)
+        (pair / name).chmod(0o600)
+    return pair
+
+
+def test_certificates_of_two_kinds_stand_side_by_side(read: Read, pairs: Path) -> None:
+    loaded = read(TWO.format("rsa.crt", ', "rsa.key"'))
+    assert_clean(loaded)
+    (listener,) = loaded.or_raise().calendar_service.listeners
+    assert listener.certificate == (pairs / "otjd.crt", pairs / "rsa.crt")
+    assert listener.private_key == (pairs / "otjd.key", pairs / "rsa.key")
+
+
+@pytest.mark.parametrize(("names", "wrong", "found"), [
+    (("rsa.crt", ""), "private_key", "1 files"),
+    (("rsa.crt", ', "ec.key"'), "private_key", "ec.key, which is not the key of the certificate"),
+    (("ec.crt", ', "ec.key"'), "certificate", "ec.crt, whose key is of the same kind as that of"),
+    (("missing.crt", ', "rsa.key"'), "certificate", "missing.crt")])
+def test_certificates_that_do_not_fit_together_are_named(
+        read: Read, pairs: Path, names: tuple[str, str], wrong: str, found: str) -> None:
+    problem = the_problem(read(TWO.format(*names)))
+    assert problem.where == f"calendar_service.listeners[1].{wrong}"
+    assert found in problem.found
+
+
+def test_an_empty_certificate_is_none(read: Read, pair: Path) -> None:
+    loaded = read('[[calendar_service.listeners]]\ncertificate = ""\nprivate_key = ""\n')
+    assert [p.found for p in loaded.problems] == ["nothing", "nothing"]

@@ -105,7 +105,7 @@ def test_the_reference_describes_every_key_of_every_table_with_its_default() -> 
                 assert f"{entry.name}]" in text
             else:
                 assert f"| `{entry.name}` |" in text
-    assert len(tables) == 16
+    assert len(tables) == 17
 
 
 def test_check_prints_a_summary_of_a_clean_configuration(read: Read) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from otjd.protocol import markup
-from otjd.protocol.markup import UnreadableError, read_document
+from otjd.protocol.markup import DocumentLimits, UnreadableError, read_document
 
 
 @pytest.mark.parametrize(("body", "content_type"), [
@@ -101,3 +101,20 @@ def test_any_text_survives_or_loses_only_what_xml_cannot_hold(value: str) -> Non
 def test_only_the_escapes_of_exchange_are_written() -> None:
     assert markup.text("a & b < c > d \"e\" 'f'\r\ng\x01\x0b") == "a &amp; b &lt; c &gt; d \"e\" 'f'&#xD;\ng"
     assert markup.attribute("a \"b\"\r\n\t'") == "a &quot;b&quot;&#xD;&#xA;&#x9;'"
+
+
+def test_the_number_of_elements_is_limited_before_they_take_memory() -> None:
+    limits = DocumentLimits(elements=5)
+    assert len(read_document(b"<a><b/><c></c><d>1</d><e/></a>", limits=limits)) == 4
+    assert len(read_document(b"<?xml version='1.0'?><a><!-- --><b/><c/><d/><e/></a>", limits=limits)) == 4
+    for body in (b"<a><b/><c/><d/><e/><f/></a>", b"<a>" + b"<b/>" * 200_000, b"<a>" * 200_000):
+        with pytest.raises(UnreadableError, match="more than 5 elements"):
+            read_document(body, limits=limits)
+
+
+@pytest.mark.parametrize("depth", [16, 200])
+def test_depth_is_limited_as_asked(depth: int) -> None:
+    limits = DocumentLimits(depth=depth)
+    assert read_document(b"<a>" * depth + b"</a>" * depth, limits=limits).tag == "a"
+    with pytest.raises(UnreadableError, match=f"more than {depth} levels"):
+        read_document(b"<a>" * (depth + 1) + b"</a>" * (depth + 1), limits=limits)

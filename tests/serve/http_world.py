@@ -22,6 +22,7 @@ from twisted.internet.testing import StringTransport
 from otjd.meetings.model import EndpointType, Room
 from otjd.operate.board import EndpointFacts, EndpointState, StatusBoard
 from otjd.serve.calls import Account, Call, Reply
+from otjd.serve.ports import TlsFactory
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import ReloadingContextFactory
 from otjd.simulate.certificates import Certificates
@@ -80,14 +81,12 @@ class FakeTransport(StringTransport):
     protocol: Any
 
     def loseConnection(self) -> None:
-        if not self.disconnecting:
-            super().loseConnection()  # type: ignore[no-untyped-call]
-            self.protocol.connectionLost(closed())
+        self.abortConnection()
 
     def abortConnection(self) -> None:
-        super().abortConnection()  # type: ignore[no-untyped-call]
-        self.disconnecting = True
-        self.protocol.connectionLost(closed())
+        if not self.disconnecting:
+            self.disconnecting = True
+            self.protocol.connectionLost(closed())
 
 
 def closed() -> Any:
@@ -174,15 +173,16 @@ def request(method: str = "POST", path: str = PATH, body: bytes = b"<ask/>", **h
 class Served:
     """A Site that is listened with on loopback, behind TLS."""
 
-    def __init__(self, certificates: Certificates, reactor: Any, minimum_tls: str = "1.2", **site: Any) -> None:
+    def __init__(self, certificates: Certificates, reactor: Any, minimum_tls: str = "1.2",
+                 more: tuple[tuple[Path, Path], ...] = (), **site: Any) -> None:
         self.certificates = certificates
-        self.contexts = ReloadingContextFactory(certificates.certificate, certificates.private_key,
+        self.contexts = ReloadingContextFactory((certificates.certificate, certificates.private_key), *more,
                                                 minimum_tls=minimum_tls)
         self.world = Site(reactor=reactor, now=lambda: datetime.now(UTC), **site)
         self._reactor = reactor
 
     async def __aenter__(self) -> Served:
-        self._port = self._reactor.listenSSL(0, self.world.site, self.contexts, interface="127.0.0.1")
+        self._port = self._reactor.listenTCP(0, self.factory(), interface="127.0.0.1")
         self.port = self._port.getHost().port
         return self
 
@@ -190,6 +190,9 @@ class Served:
                         traceback: TracebackType | None) -> None:
         await self._port.stopListening()
         await self.world.site.close_connections()
+
+    def factory(self) -> Any:
+        return TlsFactory(self.contexts, self.world.site, self._reactor)
 
     def url(self, path: str = PATH) -> str:
         return f"https://127.0.0.1:{self.port}{path}"

@@ -8,6 +8,7 @@ import pytest
 from lxml import etree
 
 from otjd.meetings.model import Meeting
+from otjd.serve.limits import Limits
 from tests.serve.ews_support import (
     ACCOUNT,
     OTHER_ROOM,
@@ -226,3 +227,20 @@ def test_the_reply_tells_the_log_what_was_asked_and_listed(exchange: Exchange) -
     item_id = pairs(body_of(reply))[0][0]
     reply = exchange.post(envelope(get_item(item_id, "rubbish")))
     assert (reply.operation, reply.error, reply.meetings) == ("GetItem", "ErrorInvalidIdMalformed", None)
+
+
+# limits
+
+@pytest.mark.parametrize(("limits", "operation", "code"), [
+    (Limits(ids_per_request=2), "<m:GetItem><m:ItemIds>" + '<t:ItemId Id="a"/>' * 3 + "</m:ItemIds></m:GetItem>",
+     "ErrorExceededFindCountLimit"),
+    (Limits(ids_per_request=2), '<m:DeleteItem DeleteType="HardDelete"><m:ItemIds>' + '<t:ItemId Id="a"/>' * 3
+     + "</m:ItemIds></m:DeleteItem>", "ErrorExceededFindCountLimit"),
+    (Limits(xml_elements=200), "<m:GetFolder>" + "<t:x/>" * 200 + "</m:GetFolder>", "ErrorSchemaValidation"),
+    (Limits(xml_depth=16), "<m:GetFolder>" + "<t:x>" * 14 + "</t:x>" * 14 + "</m:GetFolder>",
+     "ErrorSchemaValidation")])
+def test_a_request_beyond_a_configured_limit_is_a_fault_and_the_next_is_served(
+        limits: Limits, operation: str, code: str) -> None:
+    exchange = Exchange(settings={"limits": limits})
+    assert exchange.fault(operation) == code
+    assert codes(exchange.ask(get_folder("calendar"))) == ["NoError"]

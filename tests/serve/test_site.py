@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from lxml import etree
+from twisted.internet.address import IPv4Address
 
 from otjd.operate.logs import LogOutput
 from otjd.serve.calls import Account, Call, Reply
-from otjd.serve.channel import BODY_LIMIT
+from otjd.serve.limits import Limits
 from otjd.serve.site import SiteSettings
 from tests.conftest import LoggedFailures
 from tests.serve.clients import NtlmClient, basic, digest
@@ -19,6 +20,7 @@ from tests.serve.http_world import BOARDROOM, LOUNGE, NOW, PATH, PROXY, Site, Wi
 
 RIGHT = basic("boardroom", "poly-secret")
 WRONG = basic("boardroom", "wrong-secret")
+BODY_LIMIT = Limits().body_bytes
 
 
 def lines(events: list[dict[str, Any]]) -> list[str]:
@@ -528,3 +530,59 @@ def test_an_account_may_be_served_by_several_names_at_once() -> None:
 def test_answers_are_read_by_their_length_alone() -> None:
     with pytest.raises(AssertionError):
         read_answers(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n1234")
+
+
+def many(headers: int) -> Any:
+    return {f"h{n}": "x" for n in range(headers)}
+
+
+def limited(**limits: int) -> Site:
+    return Site(settings=SiteSettings(authentication=("basic",), limits=Limits(**limits)))
+
+
+@pytest.mark.parametrize(("limits", "sent", "status"), [
+    ({"body_bytes": 20_000}, request(Authorization=RIGHT, body=b"x" * 20_000), 200),
+    ({"body_bytes": 20_000}, request(Authorization=RIGHT, body=b"x" * 20_001), 413),
+    ({"headers": 20}, request(Authorization=RIGHT, **many(17)), 200),
+    ({"headers": 20}, request(Authorization=RIGHT, **many(18)), 431),
+    ({"header_bytes": 4096}, request(Authorization=RIGHT, h="x" * 3900), 200),
+    ({"header_bytes": 4096}, request(Authorization=RIGHT, h="x" * 4096), 431),
+    ({"header_bytes": 40_000}, request(Authorization=RIGHT, h="x" * 39_000), 200)])
+def test_the_size_of_a_request_is_limited_as_configured(limits: dict[str, int], sent: bytes, status: int) -> None:
+    assert [a.status for a in limited(**limits).connect().send(sent)] == [status]
+
+
+def test_the_time_of_a_request_and_of_silence_are_limited_as_configured() -> None:
+    world = limited(request_s=3, idle_s=7)
+    slow, silent = world.connect(), world.connect()
+    silent.ask("GET", "/healthz", b"")
+    slow.send(b"POST / HT")
+    world.reactor.advance(3)
+    assert [a.status for a in slow.read()] == [408]
+    world.reactor.advance(3)
+    assert not silent.is_closed
+    world.reactor.advance(1)
+    assert silent.is_closed
+
+
+def test_a_reload_changes_the_limits_of_the_next_request_on_open_connections_too() -> None:
+    world = limited()
+    wire = world.connect()
+    body = b"x" * 30_000
+    assert wire.ask(body=body, Authorization=RIGHT).status == 200
+    world.site.reconfigure(accounts=world.accounts, settings=SiteSettings(
+        authentication=("basic",), limits=Limits(body_bytes=20_000, idle_s=9)))
+    assert wire.ask(body=body, Authorization=RIGHT).status == 413
+    later = world.connect()
+    world.reactor.advance(9)
+    assert later.is_closed
+
+
+def test_a_connection_is_counted_from_its_beginning_to_its_end() -> None:
+    world = limited(connections=2)
+    first, second = world.connect(), world.connect()
+    assert world.site.buildProtocol(IPv4Address("TCP", "10.0.0.3", 50000)) is None
+    first.close()
+    assert world.connect("10.0.0.3").ask("GET", "/healthz", b"").status == 200
+    assert not second.is_closed
+    assert world.site.gate.connections == 2

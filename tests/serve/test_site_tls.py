@@ -16,7 +16,7 @@ import requests_ntlm
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from twisted.internet.threads import deferToThread
 
-from otjd.serve.channel import BODY_LIMIT
+from otjd.serve.limits import Limits
 from otjd.serve.site import SiteSettings
 from otjd.simulate.certificates import Certificates, make_certificates
 from tests.serve.clients import basic
@@ -24,6 +24,7 @@ from tests.serve.http_world import NOW, PATH, Served, read_answers, request
 
 ALL = SiteSettings(authentication=("digest", "ntlm", "basic"), throttle_failed_logins=False)
 RIGHT = basic("boardroom", "poly-secret")
+BODY_LIMIT = Limits().body_bytes
 
 pytestmark = pytest.mark.needs("curl")
 

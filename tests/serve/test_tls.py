@@ -128,13 +128,79 @@ def test_the_end_of_a_certificate_is_that_of_the_first_in_its_chain_to_end(tmp_p
     certificates = make_certificates(tmp_path, [], SOON, days=40)
     assert certificate_end(certificates.certificate) == SOON + timedelta(days=40)
     assert certificate_end(certificates.ca_certificate) == SOON + timedelta(days=3650)
-    factory = ReloadingContextFactory(certificates.certificate, certificates.private_key)
+    factory = ReloadingContextFactory((certificates.certificate, certificates.private_key))
     assert factory.certificate_end == SOON + timedelta(days=40)
 
 
 def test_an_ec_key_can_be_used(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path, ec.generate_private_key(ec.SECP256R1()))
-    assert ReloadingContextFactory(certificate, key).certificate_end == certificate_end(certificate)
+    assert ReloadingContextFactory((certificate, key)).certificate_end == certificate_end(certificate)
+
+
+@pytest.mark.needs("openssl")
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+async def test_each_client_gets_the_certificate_that_it_can_check_with_its_own_chain(
+        reactor: Any, certificates: Certificates, tmp_path: Path, version: str) -> None:
+    def presented(signature: str) -> tuple[str, int]:
+        said = s_client(served, version, "-sigalgs", signature, "-showcerts")
+        (kind,) = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("Peer signature type")]
+        return kind, said.count("BEGIN CERTIFICATE")
+
+    pair = self_signed(tmp_path, ec.generate_private_key(ec.SECP256R1()))
+    async with Served(certificates, reactor, more=(pair,)) as served:
+        assert await deferToThread(presented, "RSA-PSS+SHA256") == ("RSA-PSS", 2)
+        assert await deferToThread(presented, "ECDSA+SHA256") == ("ECDSA", 1)
+
+
+def test_two_certificates_of_the_same_kind_are_refused(tmp_path: Path, certificates: Certificates) -> None:
+    other = make_certificates(tmp_path, [], SOON)
+    with pytest.raises(CertificateError, match="a key of the same kind as"):
+        ReloadingContextFactory((certificates.certificate, certificates.private_key),
+                                (other.certificate, other.private_key))
+
+
+def s_client(served: Served, *options: str, said: str = "") -> str:
+    """What `openssl s_client` prints of a connection on which it says something."""
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{served.port}", *options],
+                          input=said, capture_output=True, check=False, text=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.needs("openssl")
+async def test_openssl_speaks_tls_1_0_with_a_legacy_listener_alone(
+        reactor: Any, certificates: Certificates) -> None:
+    old = ("-tls1", "-cipher", "ALL:@SECLEVEL=0")
+    async with Served(certificates, reactor, minimum_tls="1.0") as legacy, Served(certificates, reactor) as usual:
+        agreed = await deferToThread(s_client, legacy, *old)
+        assert "Protocol  : TLSv1\n" in agreed
+        assert "Cipher is ECDHE-RSA-AES256-SHA\n" in agreed
+        refused = await deferToThread(s_client, usual, *old)
+        assert "Cipher is (NONE)" in refused
+        assert "protocol version" in refused
+
+
+@pytest.mark.needs("openssl")
+async def test_openssl_resumes_its_session_five_times(reactor: Any, certificates: Certificates) -> None:
+    async with Served(certificates, reactor) as served:
+        said = await deferToThread(s_client, served, "-tls1_2", "-reconnect")
+        assert (said.count("New, "), said.count("Reused, ")) == (1, 5)
+        said = await deferToThread(s_client, served, "-tls1_2", "-reconnect", "-no_ticket")
+        assert (said.count("New, "), said.count("Reused, ")) == (1, 5)
+
+
+@pytest.mark.needs("openssl")
+async def test_openssl_resumes_tls_1_3_by_a_ticket(
+        reactor: Any, certificates: Certificates, tmp_path: Path) -> None:
+    ticket = str(tmp_path / "ticket.pem")
+    ask = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    more = ("-tls1_3", "-ign_eof", "-alpn", "h2,http/1.1")
+    async with Served(certificates, reactor) as served:
+        first = await deferToThread(s_client, served, *more, "-sess_out", ticket, said=ask)
+        second = await deferToThread(s_client, served, *more, "-sess_in", ticket, said=ask)
+    assert "New, TLSv1.3" in first
+    assert "Reused, TLSv1.3" in second
+    assert "HTTP/1.1 200" in second
+    assert "No ALPN negotiated" in second
 
 
 def self_signed(directory: Path, key: Any) -> tuple[Path, Path]:
@@ -177,9 +243,9 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(
         for path in weak:
             path.rename(tmp_path / path.name.replace("own", "weak"))
     with pytest.raises(CertificateError, match=words):
-        ReloadingContextFactory(tmp_path / certificate, tmp_path / key)
+        ReloadingContextFactory((tmp_path / certificate, tmp_path / key))
 
 
 def test_an_old_listener_takes_a_weak_certificate(tmp_path: Path) -> None:
     paths = self_signed(tmp_path, weak_key())
-    assert ReloadingContextFactory(*paths, minimum_tls="1.0").certificate_end == SOON + timedelta(days=1)
+    assert ReloadingContextFactory(paths, minimum_tls="1.0").certificate_end == SOON + timedelta(days=1)
