@@ -34,8 +34,8 @@ class Booking:
     """A booking of a room; with `rule`, the value of an RRULE, a series that begins with it.
 
     `exceptions` holds changed fields by the original start of an occurrence (`YYYYMMDDTHHMMSSZ`), None for one
-    that was cancelled. `properties` are named String properties of PublicStrings, `conference` the conferenceData of a
-    Google event. `revision` counts up over all calendars.
+    that was cancelled. `properties` are named String properties of PublicStrings, `conference` the conferenceData
+    of a Google event. `revision` counts up over all calendars.
     """
 
     id: str
