@@ -111,11 +111,16 @@ class Listeners:
         return take_snapshot(NodeFacts(node.name, node.location, __version__, node.fips), self._board, self._cache,
                              self._now())
 
-    def certificate_ends(self) -> Iterator[tuple[str, datetime]]:
-        """Each listener with the end of the certificate that it uses."""
+    def contexts(self) -> Iterator[tuple[str, ReloadingContextFactory]]:
+        """Each listener with TLS, and what its connections are made of."""
         for place, opened in self._opened.items():
             if opened.context is not None:
-                yield str(place), opened.context.certificate_end
+                yield str(place), opened.context
+
+    def certificate_ends(self) -> Iterator[tuple[str, datetime]]:
+        """Each listener with the end of the certificate that it uses."""
+        for name, context in self.contexts():
+            yield name, context.certificate_end
 
     def open(self) -> None:
         """Open everything.

@@ -28,6 +28,7 @@ from otjd.operate.supervision import Supervisor
 from otjd.poller import Poller
 from otjd.push.pusher import CiscoPusher
 from otjd.seam import deferred
+from otjd.serve.renewal import Renewal
 
 STOP_WITHIN_S = 3.0
 """Each part has this long to finish what it is doing when the node stops, of the five seconds for all."""
@@ -61,6 +62,8 @@ class Node:
                                    random_bytes=secrets.token_bytes)
         self._supervisor = Supervisor(self.board, clock=reactor, now=now,
                                       certificates=self.listeners.certificate_ends)
+        self._renewal = Renewal(self.listeners.contexts, self.board, clock=reactor, in_thread=self._in_thread,
+                                renewed=self._supervisor.check)
         self._status_file: StatusFile | None = None
         self._started = False
         self._configure(config)
@@ -107,6 +110,7 @@ class Node:
             gatherer.start()
         self._pusher.start()
         self._supervisor.start()
+        self._renewal.start()
         self._advancing.start(ADVANCE_S)
         if self._status_file is not None:
             self._status_file.start()
@@ -121,6 +125,7 @@ class Node:
         for gatherer in self._gatherers.values():
             await self._within_limit(gatherer.stop())
         await self._supervisor.stop()
+        await self._within_limit(self._renewal.stop())
         await self._advancing.stop()
         if self._status_file is not None:
             await self._status_file.stop()

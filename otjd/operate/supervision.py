@@ -114,4 +114,4 @@ def _silence(state: EndpointState) -> str:
 def _ending(end: datetime, now: datetime) -> str:
     verb = "ended" if end <= now else "ends"
     return (f"The certificate {verb} at {rfc3339(end)}; endpoints refuse to connect from then on. Put a new one "
-            "in its place and reload (SIGHUP).")
+            "in its place, which is taken within half a minute.")
