@@ -120,7 +120,8 @@ def cisco_endpoints(config: Config) -> tuple[CiscoEndpoint, ...]:
                 name=endpoint.name, room=room_of(config, endpoint), host=endpoint.api_address, port=access.port,
                 username=access.username, password=access.password.reveal(), use_https=access.use_https,
                 verify=access.verify, start_buffer=timedelta(minutes=profile.start_buffer),
-                end_buffer=timedelta(minutes=profile.end_buffer)))
+                end_buffer=timedelta(minutes=profile.end_buffer),
+                proxy_url=config.web_proxy.url.reveal() if config.uses_proxy(endpoint) else ""))
     return tuple(found)
 
 

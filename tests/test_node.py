@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -27,8 +28,9 @@ from otjd.service import Options, OtjdService, log_output, log_path, makeService
 from otjd.simulate.codec import Codec
 from otjd.simulate.poly import PolyEndpoint
 from otjd.simulate.poly_dialling import Family
-from otjd.wiring import notices, rule_problems
+from otjd.wiring import cisco_endpoints, notices, rule_problems
 from tests.end_to_end.world import World, event
+from tests.outbound.servers import tunnels
 
 BOARDROOM, STUDIO = "boardroom@example.com", "studio@example.com"
 NOW = datetime.now(UTC).replace(microsecond=0, second=0)
@@ -98,6 +100,25 @@ def poly(node: Node, world: World, reactor: Any, username: str = "boardroom",
     return PolyEndpoint(f"https://127.0.0.1:{node.calendar_port}/EWS/Exchange.asmx", username, "poly-secret",
                         scheme="ntlm", mailbox=BOARDROOM, now=lambda: datetime.now(UTC), reactor=reactor,
                         ca_file=world.certificates.ca_certificate, family=family)
+
+
+async def test_pushes_go_through_the_web_proxy_unless_the_group_is_to_bypass_it(
+        quiet_world: World, reactor: Any) -> None:
+    codec = Codec("ce9", username="admin", password="codec-secret", now=lambda: datetime.now(UTC), clock=reactor)
+    port = codec.listen(reactor, quiet_world.certificates.certificate, quiet_world.certificates.private_key)
+    quiet_world.cisco("Boardroom codec", BOARDROOM, port)
+    async with tunnels(port) as (made, proxy):
+        quiet_world.extra = f'[web_proxy]\nurl = "http://127.0.0.1:{proxy}"\n'
+        async with running(quiet_world, reactor):
+            await until(lambda: codec.bookings, reactor)
+        through = len(made.heads)
+        assert through > 0
+        config = read(quiet_world)
+        bypassing = replace(config, endpoint_groups=tuple(replace(g, disable_proxy=True)
+                                                          for g in config.endpoint_groups))
+        assert [e.proxy_url for e in cisco_endpoints(bypassing)] == [""]
+        assert [e.proxy_url for e in cisco_endpoints(config)] == [f"http://127.0.0.1:{proxy}"]
+    await codec.stop()
 
 
 async def test_a_file_becomes_a_join_button_on_both_kinds_of_endpoint(quiet_world: World, reactor: Any) -> None:

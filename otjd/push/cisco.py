@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 
 from otjd.meetings.model import Room
+from otjd.outbound.answers import Answer
+from otjd.outbound.errors import RequestError
 from otjd.protocol.cisco_bookings import CLEAR, LIST, Booking, bookings_put, bookings_xml
 from otjd.protocol.cisco_results import (
     CLEAR_RESULT,
@@ -24,7 +26,7 @@ from otjd.protocol.cisco_results import (
     read_version,
 )
 from otjd.protocol.cisco_versions import Features, SoftwareVersion, parse_version
-from otjd.push.transport import Answer, TransportError, exchange
+from otjd.push.transport import exchange
 
 VERSION_PATHS = ("/getxml?location=/Status/SystemUnit/Software/Version", "/status.xml")
 """Where the version is read, the small document first; both are documented from TC to RoomOS."""
@@ -37,7 +39,7 @@ _SHOWN_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class CiscoEndpoint:
-    """One endpoint to push to. `host` is a name or an IP address."""
+    """One endpoint to push to. `host` is a name or an IP address, `proxy_url` the web proxy on the way, if any."""
 
     name: str
     room: Room
@@ -49,6 +51,7 @@ class CiscoEndpoint:
     verify: bool = True
     start_buffer: timedelta = timedelta()
     end_buffer: timedelta = timedelta()
+    proxy_url: str = field(default="", repr=False)
 
     @property
     def base_url(self) -> str:
@@ -164,7 +167,7 @@ class CodecClient:
             return await exchange(self._agent, method.encode("ascii"),
                                   f"{self._endpoint.base_url}{path}".encode("ascii"),
                                   headers=headers, body=body, clock=self._clock)
-        except TransportError as error:
+        except RequestError as error:
             raise UnreachableError(f"{self._endpoint.base_url}: {error}") from error
 
     def _non_200(self, answer: Answer) -> PushError:

@@ -112,7 +112,7 @@ class CiscoPusher:
                               jitter=self._jitter, turns=self._turns)
 
     def _own_agent(self, endpoint: CiscoEndpoint) -> IAgent:
-        return codec_agent(self._clock, endpoint.host, verify=endpoint.verify)
+        return codec_agent(self._clock, endpoint.host, verify=endpoint.verify, proxy_url=endpoint.proxy_url)
 
 
 def _start(pusher: EndpointPusher, _: None) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import Clock, deferLater
@@ -22,12 +21,13 @@ from otjd.push.cisco import CiscoEndpoint
 from otjd.push.pusher import CiscoPusher
 from otjd.push.transport import codec_agent
 from otjd.simulate.codec import Codec
+from tests.outbound.servers import PATIENCE, reactor, until
 
-reactor: Any = installed_reactor
+__all__ = ["BOARDROOM", "PASSWORD", "T0", "ScriptedCodec", "Seen", "World", "meeting", "reactor", "until", "world"]
+
 T0 = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 BOARDROOM = Room("boardroom@example.com", "default")
 PASSWORD = "codec-secret"
-PATIENCE = 4000
 STEP_S = 0.05
 
 
@@ -39,15 +39,6 @@ def meeting(number: int, **changes: Any) -> Meeting:
         "subject": f"Meeting {number}", "organizer": Organizer("Ada Berg", "ada@example.com"),
         "alias": f"room{number}@video.example.com"}
     return Meeting(**{**values, **changes})
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait, with patience, until something holds."""
-    for _ in range(PATIENCE):
-        if holds():
-            return
-        await deferLater(reactor, 0.005)
-    raise AssertionError("waited in vain")
 
 
 @dataclass
