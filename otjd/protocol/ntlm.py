@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from Cryptodome.Cipher import ARC4
-from Cryptodome.Hash import MD4
 from ntlm_auth.compute_hash import _ntowfv2
 from ntlm_auth.constants import NTLM_SIGNATURE, AvFlags, AvId, MessageTypes, NegotiateFlags
 from ntlm_auth.messages import TargetInfo, get_version
@@ -78,6 +77,8 @@ class Authenticate:
 
 def nt_hash(password: str) -> bytes:
     """NTOWFv1 of a password, 16 bytes ([MS-NLMP] 3.3.1)."""
+    from Cryptodome.Hash import MD4  # noqa: PLC0415 - not there on every system, and not needed for Basic
+
     return MD4.new(password.encode("utf-16-le", "surrogatepass")).digest()  # noqa: S303 - the protocol's own
 
 

@@ -26,6 +26,7 @@ CONFIGURATION = """
 name = "otj1"
 location = "oslo"
 state_dir = "state"
+{node}
 
 [calendar_service]
 authentication = {schemes}
@@ -121,6 +122,8 @@ class World:
     process: subprocess.Popen[bytes] | None = None
     endpoints: str = ""
     extra: str = ""
+    node: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.calendars.mkdir()
@@ -155,7 +158,7 @@ class World:
     def write_config(self) -> None:
         self.config.write_text(CONFIGURATION.format(
             schemes=json.dumps(list(self.schemes)), calendar_port=self.calendar_port,
-            operator_port=self.operator_port, certificate=self.certificates.certificate,
+            operator_port=self.operator_port, node=self.node, certificate=self.certificates.certificate,
             private_key=self.certificates.private_key) + self.endpoints + self.extra)
 
     def start(self) -> None:
@@ -163,7 +166,8 @@ class World:
         with (self.directory / "otjd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "otjd", "--config", self.config],
-                cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+                cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment})
         wait_until(self.is_ready, "the node is not ready")
 
     def is_ready(self) -> bool:
