@@ -141,11 +141,21 @@ def _from_mail(content: bytes, path_name: str) -> Invitation:
                 return invitation  # the mail around it is a covering letter
             return replace(invitation, body_html=invitation.body_html or html,
                            body_text=invitation.body_text or text)
-    at = _date(mail)
-    name, address = parseaddr(_header(mail, "From"))
-    return Invitation(uid=_header(mail, "Message-ID").strip() or "mail", start_time=at, end_time=at,
-                      subject=_header(mail, "Subject"), organizer=Organizer(name, address),
+    sent = _forwarded(mail) or mail
+    at = _date(sent)
+    name, address = parseaddr(_header(sent, "From"))
+    return Invitation(uid=_header(sent, "Message-ID").strip() or "mail", start_time=at, end_time=at,
+                      subject=_header(sent, "Subject"), organizer=Organizer(name, address),
                       body_html=html, body_text=text)
+
+
+def _forwarded(mail: Message) -> Message | None:
+    """The mail that is attached to another, whose sender and subject are those of the invitation."""
+    for part in mail.walk():
+        if part.get_content_type() == "message/rfc822" and part.is_multipart():
+            attached = part.get_payload(0)
+            return attached if isinstance(attached, Message) else None
+    return None
 
 
 def _bodies(mail: Message) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import pytest
 from otjd.gather.invitation_files import SIZE_LIMIT, UnreadableInvitationError, read_invitation, read_invitations
 from otjd.meetings.model import Organizer
 from otjd.rules.rule import Rule
+from tests.rules.support import alias, rule
 
 ICS = ("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//y\r\nBEGIN:VEVENT\r\nUID:u1\r\nDTSTAMP:20260302T080000Z\r\n"
        "DTSTART:20260302T090000Z\r\nDTEND:20260302T093000Z\r\nSUMMARY:Board\r\nLOCATION:Room 1\r\n"
@@ -86,12 +87,51 @@ def test_a_covering_letter_does_not_hide_the_invitation_that_is_attached() -> No
     assert meeting.body_text.strip() == "sip:board@vc.example.com"
 
 
-def test_a_mail_that_was_forwarded_as_an_attachment_is_read_too() -> None:
-    outer = mail(text="FYI")
-    outer.add_attachment(mail(html="<p>sip:x@y.example</p>"))
-    meeting, _ = read_invitation("x.eml", outer.as_bytes())
+def test_a_mail_that_was_forwarded_as_an_attachment_is_the_invitation() -> None:
+    meeting, _ = read_invitation("x.eml", forwarded(mail(html="<p>sip:x@y.example</p>")))
     assert "sip:x@y.example" in meeting.body_html
     assert meeting.body_text.startswith("FYI")
+    assert (meeting.subject, meeting.organizer.email) == ("Møte", "pat@example.com")
+
+
+def test_the_calendar_of_a_mail_that_was_forwarded_as_an_attachment_is_the_invitation() -> None:
+    inner = mail(html="<p>sip:x@y.example</p>")
+    inner.add_alternative(ICS.format("").encode(), "text", "calendar", params={"method": "REQUEST"})
+    meeting, _ = read_invitation("x.eml", forwarded(inner))
+    assert (meeting.subject, meeting.location) == ("Board", "Room 1")
+    assert "sip:x@y.example" in meeting.body_html
+
+
+def forwarded(inner: EmailMessage) -> bytes:
+    outer = EmailMessage()
+    outer["Subject"], outer["From"] = "FW: Møte", "kim@example.com"
+    outer.set_content("FYI")
+    outer.add_attachment(inner)
+    return outer.as_bytes()
+
+
+OUTLOOK = """\
+<div style="border:none;border-top:solid #E1E1E1 1.0pt"><p class="MsoNormal"><b>From:</b> Pat Moe
+&lt;pat@example.com&gt;<br><b>Sent:</b> Monday, March 2, 2026 10:00 AM<br><b>Subject:</b> Board</p></div>{}"""
+GMAIL = """\
+<div dir="ltr"><br><br><div class="gmail_quote gmail_quote_container"><div dir="ltr" class="gmail_attr">
+---------- Forwarded message ---------<br>From: <strong>Pat Moe</strong> <span>&lt;<a
+href="mailto:pat@example.com">pat@example.com</a>&gt;</span><br>Subject: Board<br></div>{}</div></div>"""
+
+
+@pytest.mark.parametrize("layout", [OUTLOOK, GMAIL])
+def test_an_invitation_that_was_forwarded_within_a_mail_is_found(layout: str) -> None:
+    link = ('<p><a href="https://nam12.safelinks.protection.outlook.com/?url=https%3A%2F%2Fzoom.us%2Fj%2F830174629'
+            '&amp;data=05">Join Zoom Meeting</a></p>')
+    meeting, _ = read_invitation("x.eml", mail(html=layout.format(link)).as_bytes())
+    assert alias(meeting, rule("zoom")) == "830174629@zoomcrc.com"
+
+
+def test_a_text_that_was_forwarded_within_a_mail_is_found() -> None:
+    text = ("---------- Forwarded message ---------\nFrom: Pat Moe <pat@example.com>\nSubject: Board\n\n"
+            "> Join Zoom Meeting\n> https://zoom.us/j/830174629\n")
+    meeting, _ = read_invitation("x.eml", mail(text=text).as_bytes())
+    assert alias(meeting, rule("zoom")) == "830174629@zoomcrc.com"
 
 
 @pytest.mark.parametrize("raw", [
