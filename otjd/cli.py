@@ -39,7 +39,7 @@ def _check(options: argparse.Namespace) -> int:
     broken: list[str] = []
     missing: list[str] = []
     if loaded.config is not None:
-        broken = rule_problems(loaded.config)
+        broken = rule_problems(loaded.config, Path(options.config).absolute())
         missing = notices(loaded.config)
     lines, code = report(loaded, broken, missing)
     _write("\n".join(lines))

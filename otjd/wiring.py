@@ -10,13 +10,15 @@ from pathlib import Path
 from otjd.config.keys import entries
 from otjd.config.model import Config, Endpoint, Profile
 from otjd.config.model import Rule as RuleConfig
+from otjd.config.problems import shown
 from otjd.config.services import JoinDetailsByFamily
+from otjd.config.toml_lines import key_line
 from otjd.gather.intake import ProfileRules
 from otjd.meetings.model import EndpointType, Room
 from otjd.meetings.presentation import Policy
 from otjd.operate.board import EndpointFacts, IntegrationState, IntegrationStatus
 from otjd.push.cisco import CiscoEndpoint
-from otjd.rules.engine import Engine, Rule, problems
+from otjd.rules.engine import Engine, Rule, problem_of
 from otjd.rules.registry import supported
 from otjd.rules.subject import subject_renderer
 from otjd.rules.templates import TemplateFailure
@@ -143,17 +145,38 @@ def integrations(config: Config) -> tuple[IntegrationStatus, ...]:
         for i in config.integrations)
 
 
-def rule_problems(config: Config) -> list[str]:
-    """What is wrong with rules and templates, a line each: they are compiled as the service would."""
+def rule_problems(config: Config, file: Path | None = None) -> list[str]:
+    """What is wrong with rules and templates, a line each: they are compiled as the service would.
+
+    `file` is where they were read from; with it each line says where in the file.
+    """
+    text = _text_of(file)
     found = []
-    for profile in config.profiles:
-        found += [f'profile "{profile.name}": {p}' for p in problems(rules_of(config, profile.name))]
+    for number, rule in enumerate(config.rules, 1):
+        wrong = problem_of(engine_rule(rule))
+        if wrong is not None:
+            place = f"{_place(file, text, 'rules', number, wrong.field)} {shown(rule.name)}.{wrong.field}"
+            found.append(f"{place}: {wrong.problem}")
+    for number, profile in enumerate(config.profiles, 1):
         try:
             subject_renderer(profile.replace_subject_template, time.thread_time)
         except TemplateFailure as error:
-            found.append(f'profile "{profile.name}", replace_subject_template: {error}')
+            key = "replace_subject_template"
+            found.append(f"{_place(file, text, 'profiles', number, key)} {shown(profile.name)}.{key}: {error}")
     return found + [f"calendar_service.{key} {path}: {problem}" for key, path in _body_templates(config)
                     if (problem := _template_problem(path))]
+
+
+def _text_of(file: Path | None) -> str:
+    try:
+        return file.read_text("utf-8-sig") if file else ""
+    except (OSError, UnicodeDecodeError):
+        return ""  # it has been read before; only the lines cannot be told now
+
+
+def _place(file: Path | None, text: str, table: str, number: int, key: str) -> str:
+    line = key_line(text, table, number, key) if text else None
+    return f"{f'{file}: ' if file else ''}{f'line {line}, ' if line else ''}{table}[{number}]"
 
 
 def notices(config: Config) -> list[str]:

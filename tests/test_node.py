@@ -233,7 +233,7 @@ async def test_a_reload_that_cannot_be_used_changes_nothing_and_raises_an_alarm(
 
         quiet_world.extra = MORE_RULES.replace("second", "broken").replace(
             'meeting_type = "domain"', 'meeting_type = "custom"\ncustom_template = "{% if %}"')
-        assert 'rule "broken"' in await reloaded()
+        assert 'rules[2] "broken".custom_template: line 1, column 7' in await reloaded()
         quiet_world.extra = "[[profiles]]\nname = 5\n"
         assert "profiles" in await reloaded()
         quiet_world.extra = MORE_RULES

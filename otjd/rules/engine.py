@@ -257,10 +257,13 @@ def _transform(rule: Rule, source: str, clock: Clock) -> Template:
 
 def problems(rules: Iterable[Rule]) -> list[str]:
     """What is wrong with each of these rules, in their order; disabled ones too."""
-    found = []
-    for rule in rules:
-        try:
-            compile_rule(rule, clock=lambda: 0.0)
-        except RuleError as error:
-            found.append(str(error))
-    return found
+    return [str(problem) for problem in map(problem_of, rules) if problem is not None]
+
+
+def problem_of(rule: Rule) -> RuleError | None:
+    """What is wrong with a rule, if anything."""
+    try:
+        compile_rule(rule, clock=lambda: 0.0)
+    except RuleError as error:
+        return error
+    return None

@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
+from jinja2.lexer import Lexer
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
@@ -30,6 +31,7 @@ from otjd.rules.filters import (
     replaced,
     text,
 )
+from otjd.rules.positions import PlacingLexer, told
 
 OUTPUT_LIMIT = 1000
 """Characters of a rendered alias or subject."""
@@ -61,7 +63,7 @@ _ATTRIBUTES: tuple[tuple[type, frozenset[str]], ...] = (
 
 
 class TemplateFailure(ValueError):  # noqa: N818 - the public name
-    """A template cannot be compiled or rendered; the text says why, and in which line where that is known."""
+    """A template cannot be compiled or rendered; the text says why, and where if that is known."""
 
 
 class Template:
@@ -100,7 +102,7 @@ def compile_template(source: str, *, clock: Callable[[], float], limit: int = OU
                      surroundings: Surroundings | None = None) -> Template:
     """Compile what an operator wrote. `clock` gives monotonic seconds, `limit` is in characters.
 
-    :raises TemplateFailure: it is no template, or uses what templates here cannot; names the line.
+    :raises TemplateFailure: it is no template, or uses what templates here cannot; names line and column.
     """
     environment = _Environment(surroundings or Surroundings())
     try:
@@ -110,7 +112,7 @@ def compile_template(source: str, *, clock: Callable[[], float], limit: int = OU
         code = environment.compile(tree)
         compiled = jinja2.Template.from_code(environment, code, environment.globals)
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateFailure(f"line {error.lineno}: {error.message}") from None
+        raise TemplateFailure(told(error)) from None
     except (RecursionError, MemoryError, SyntaxError):
         raise TemplateFailure("line 1: it is nested too deeply") from None
     except (ValueError, OverflowError, jinja2.TemplateError) as error:
@@ -182,6 +184,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.tests = {name: test for name, test in self.tests.items() if name in _TESTS}
         self.functions = {name: _guarded(f) for name, f in functions(surroundings).items()}
         self.globals = {**self.functions, "namespace": Namespace}
+        self._lexer = PlacingLexer(self)
+
+    @property
+    def lexer(self) -> Lexer:
+        """One that knows columns."""
+        return self._lexer
 
     def is_safe_attribute(self, obj: Any, attr: str, _value: Any) -> bool:
         """Only what the table names."""

@@ -288,3 +288,37 @@ priority = 1
 meeting_type = "domain"
 domain = "vc.example.com"
 """
+
+
+def test_check_names_file_line_key_and_place_of_every_mistake_in_templates_and_expressions(tmp_path: Path) -> None:
+    config = tmp_path / "otjd.toml"
+    config.write_text(CONFIG.format(tmp_path).replace(
+        'integration = "demo"\n', 'integration = "demo"\nreplace_subject_template = "{{ a b }}"\n') + '''\
+[[rules]]
+name = "codes"
+profile = "default"
+priority = 2
+meeting_type = "regex"
+match_string = 'room (\\d+'
+[[rules]]
+name = "own"
+profile = "default"
+priority = 3
+enabled = false
+meeting_type = "custom"
+custom_template = """
+{% if calendar_event.subject %}
+  {{ calendar_event.subject | upcase }}
+{% endif %}
+"""
+''')
+    ran = otjd("check", "--config", str(config))
+    first, second, third, last = ran.stdout.decode().replace(f"problem: {config}: ", "").splitlines()
+    assert ran.returncode == 1
+    assert first == ('line 24, rules[2] "codes".match_string: found \'room (\\\\d+\', which is no '
+                     "valid expression: line 1, column 10: missing )")
+    assert second.startswith('line 31, rules[3] "own".custom_template: line 2, column 31, found '
+                             "'upcase }}': there is no filter 'upcase'; available are abs, ")
+    assert third == ('line 12, profiles[1] "default".replace_subject_template: line 1, column 6, '
+                     "found 'b }}': expected token 'end of print statement', got 'b'")
+    assert last == "3 problems, 0 warnings: the configuration cannot be used"

@@ -101,21 +101,25 @@ def test_filters_that_need_the_world_fail_without_it(source: str) -> None:
 
 
 @pytest.mark.parametrize(("source", "problem"), [
-    ("a\nb{{ x|e }}", r"line 2: there is no filter 'e'; available are abs, .*upper$"),
-    ("\n\n{{ x|safe", "line 3: unexpected end of template"),
-    ("{% if x %}", "line 1: "),
-    ("{{ x is callable }}", "line 1: there is no test 'callable'"),
-    ("{% include 'x' %}", "line 1: include is not available"),
-    ("\n{% import 'x' as y %}", "line 2: import is not available"),
-    ("{% extends 'x' %}", "line 1: extends is not available"),
-    ("{% block a %}{{ self.a() }}{% endblock %}", "line 1: block is not available"),
-    ("{% autoescape true %}{% endautoescape %}", "line 1: scopedevalcontextmodifier is not available"),
-    ("{% for i in x recursive %}{% endfor %}", "line 1: recursive loops are not available"),
+    ("a\nb{{ x|e }}", r"line 2, column 7, found 'e }}': there is no filter 'e'; available are abs, .*upper$"),
+    ("\n\n{{ x|safe", "line 3, column 6, found 'safe': unexpected end of template"),
+    ("{% if x %}", "line 1, column 9, found '%}': Unexpected end of template"),
+    ("{{ x is callable }}", "line 1, column 6, found 'is callable }}': there is no test 'callable'"),
+    ("{% include 'x' %}", "line 1, column 4, found .*: include is not available"),
+    ("\n{% import 'x' as y %}", "line 2, column 4, found .*: import is not available"),
+    ("{% extends 'x' %}", "line 1, column 4, found .*: extends is not available"),
+    ("{% block a %}{{ self.a() }}{% endblock %}", "line 1, column 4, found .*: block is not available"),
+    ("{% autoescape true %}{% endautoescape %}", "line 1, column 4, found .*: scopedevalcontextmodifier is not"),
+    ("{% for i in x recursive %}{% endfor %}", "line 1, column 4, found .*: recursive loops are not available"),
     ("{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}", "nested too deeply"),
     ("{{ 1" + "+1" * 2000 + " }}", "nested too deeply"),
     ("{{ " + "9" * 6000 + " }}", "line 1: "),
+    ("{{ meeting_id }\n}}", "line 1, column 15, found '}': unexpected '}'"),
+    ("a\r\n{{- x -}}  \n {{ a b }}", "line 3, column 7, found 'b }}': expected token 'end of print statement'"),
+    ("{# a\n #}{% if x %}\n{{ $ }}", r"line 3, column 4, found '\$ }}': unexpected char"),
+    ("{{ 'a\nb' ~ 'a' 'b' }} {{ x|nope }}", "line 2, column 22, found 'nope }}': there is no filter"),
 ])
-def test_what_is_no_template_is_refused_with_its_line(source: str, problem: str) -> None:
+def test_what_is_no_template_is_refused_with_line_and_column(source: str, problem: str) -> None:
     with pytest.raises(TemplateFailure, match=problem):
         compile_template(source, clock=lambda: 0.0)
 

@@ -16,6 +16,7 @@ import regex
 from otjd.rules.budget import Budget, LimitExceededError
 from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import Clock, Finder, Found, MeetingType, Place
+from otjd.rules.positions import position
 from otjd.rules.rule import Rule, RuleError
 from otjd.rules.text import TEXT_LIMIT
 
@@ -67,7 +68,7 @@ def _preparing(compile_: Callable[[str], tuple[_Expression, Search]],
             expression, search = compile_(rule.match_string)
         except (invalid, RecursionError, OverflowError) as error:
             raise RuleError(rule.name, "match_string", f"found {rule.match_string!r}, which is no valid "
-                            f"expression: {_reason(error)}") from None
+                            f"expression: {_reason(error, rule.match_string)}") from None
         replaces = not rule.default_processing_enabled
         if replaces:
             _check_replacement(rule, expression)
@@ -86,9 +87,30 @@ def _preparing(compile_: Callable[[str], tuple[_Expression, Search]],
     return prepare
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, pattern: str) -> str:
+    if isinstance(error, regex.error) and error.pos is not None:
+        return f"{position(pattern, error.pos)}: {error.msg}"
     text = error.args[0] if error.args else error
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    if not isinstance(error, re2.error):
+        return str(text)
+    reason = _text(text)
+    return f"{position(pattern, _offset_in(pattern, reason))}: {reason}"
+
+
+def _text(given: object) -> str:
+    return given.decode("utf-8", "replace") if isinstance(given, bytes) else str(given)
+
+
+def _offset_in(pattern: str, reason: str) -> int:
+    """Where RE2 stumbled: it tells over what, not where. The shortest beginning that is wrong alike ends there."""
+    kind, _, culprit = reason.partition(": ")
+    for end in range(1, 0 if kind.startswith("missing ") else len(pattern) + 1):
+        try:
+            _with_re2(pattern[:end])
+        except re2.error as error:
+            if _text(error.args[0]).startswith(kind):
+                return end - len(culprit) if pattern[:end].endswith(culprit) else end - 1
+    return len(pattern)
 
 
 def _search(event: MeetingEvent, search: Search, budget: Budget) -> _Match | None:
@@ -108,13 +130,15 @@ def _check_replacement(rule: Rule, expression: _Expression) -> None:
     if not rule.replace_string:
         raise RuleError(rule.name, "replace_string",
                         "it is empty; give it, or set default_processing_enabled to true to dial what was matched")
-    for number, name, _ in _REFERENCE.findall(rule.replace_string):
+    for reference in _REFERENCE.finditer(rule.replace_string):
+        number, name, _ = reference.groups()
+        place = position(rule.replace_string, reference.start())
         if number and int(number) > expression.groups:
             raise RuleError(rule.name, "replace_string",
-                            f"it uses group {number}; match_string has {expression.groups}")
+                            f"{place}: it uses group {number}; match_string has {expression.groups}")
         if name and not (name.isdigit() and int(name) <= expression.groups) and name not in expression.groupindex:
             raise RuleError(rule.name, "replace_string",
-                            f"it uses group {name!r}, which match_string does not have")
+                            f"{place}: it uses group {name!r}, which match_string does not have")
 
 
 def _expand(replacement: str, match: _Match) -> str:
