@@ -314,7 +314,7 @@ async def _run(options: argparse.Namespace, reactor: Any) -> None:
     try:
         with TemporaryDirectory(prefix="otjd-demo-") as directory:
             world = Path(directory)
-            output = LogOutput(level="info", log_format="text", path=world / "otjd.log", wire=False)
+            output = LogOutput(level="info", log_format="text", path=world / "otjd.log")
             globalLogBeginner.beginLoggingTo([output], redirectStandardIO=False)
             try:
                 await Demo(options, reactor, world, console, endings.append).run()

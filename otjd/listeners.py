@@ -29,6 +29,7 @@ from otjd.serve.limits import Limits
 from otjd.serve.ports import ProxyFactory, TlsFactory
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import CertificateError, ReloadingContextFactory
+from otjd.serve.wire_log import WireLog
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: after a restart all endpoints come at once."""
@@ -89,9 +90,12 @@ class Listeners:
         self._now = now
         self._opened: dict[Place, Opened] = {}
         self._config = config
+        self._wire_log = WireLog(now=now, in_thread=in_threads_of(reactor))
+        self._wire_log.configure(wiring.wire_settings(config))
         self._calendar = CalendarSite(
             routes=self._routes(config), accounts=wiring.accounts(config), settings=_site_settings(config),
-            board=board, ready=ready, reactor=reactor, now=now, random_bytes=random_bytes)
+            board=board, ready=ready, reactor=reactor, now=now, random_bytes=random_bytes,
+            wire_log=self._wire_log)
         self._operator = OperatorSite(snapshot=self.snapshot, ready=ready, access=_access(config),
                                       in_thread=in_threads_of(reactor), reactor=reactor)
 
@@ -135,6 +139,7 @@ class Listeners:
         self._config = config
         self._calendar.reconfigure(routes=self._routes(config), accounts=wiring.accounts(config),
                                    settings=_site_settings(config))
+        self._wire_log.configure(wiring.wire_settings(config))
         self._operator.access = _access(config)
         wanted = places(config)
         await self._close(place for place in tuple(self._opened) if place not in wanted)
@@ -153,6 +158,7 @@ class Listeners:
         """Close all ports and connections."""
         await self._close(tuple(self._opened))
         await self._calendar.close_connections()
+        await self._wire_log.close()
 
     def _routes(self, config: Config) -> dict[str, Service]:
         service = config.calendar_service
@@ -208,7 +214,7 @@ def _site_settings(config: Config) -> SiteSettings:
     return SiteSettings(
         authentication=service.authentication, fips=config.node.fips, digest_sha256=service.digest_sha256,
         trusted_proxies=service.trusted_proxies, throttle_failed_logins=service.throttle_failed_logins,
-        limits=limits_of(config), wire=config.log.wire)
+        limits=limits_of(config))
 
 
 def limits_of(config: Config) -> Limits:

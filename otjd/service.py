@@ -93,7 +93,7 @@ class OtjdService(MultiService):
         """
         if self._log_output is not None:
             self._log_output.configure(level=config.log.level, log_format=config.log.format,
-                                       path=log_path(config, self._twistd_options), wire=config.log.wire)
+                                       path=log_path(config, self._twistd_options))
 
     def _catch_reload_signal(self) -> None:
         def caught(_signal: int, _frame: FrameType | None) -> None:
@@ -129,7 +129,7 @@ def log_output(config: Config, twistd_options: usage.Options | None) -> LogOutpu
     if twistd_options and (twistd_options.get("syslog") or twistd_options.get("logger")):
         return None
     return LogOutput(level=config.log.level, log_format=config.log.format,
-                     path=log_path(config, twistd_options), wire=config.log.wire)
+                     path=log_path(config, twistd_options))
 
 
 def makeService(options: Options) -> OtjdService:

@@ -25,6 +25,7 @@ from otjd.rules.templates import TemplateFailure
 from otjd.serve.calls import Account
 from otjd.serve.join_details import JoinDetails
 from otjd.serve.join_style import DROP, LINE_ENDINGS, SPLIT, JoinStyle
+from otjd.serve.wire_log import WireSettings
 
 FILE_SWEEP_S = 2
 NOT_READ_YET = "calendars of kind {} are not read by this version"
@@ -88,6 +89,16 @@ def profile_rules(config: Config) -> Mapping[str, ProfileRules]:
         integration=p.integration, policy=policy_of(p),
         engine=Engine(rules_of(config, p.name), clock=time.thread_time),
         replacement=subject_renderer(p.replace_subject_template, time.thread_time)) for p in config.profiles}
+
+
+def wire_settings(config: Config) -> WireSettings | None:
+    """Where the wire log is written; None while it is off."""
+    log = config.log
+    if not log.wire:
+        return None
+    return WireSettings(directory=log.wire_directory or config.node.state_dir / "wire",
+                        size=log.wire_size_mb * 1_000_000, files=log.wire_files,
+                        endpoints=frozenset(log.wire_endpoints))
 
 
 def accounts(config: Config) -> tuple[Account, ...]:

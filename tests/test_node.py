@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from otjd.meetings.cache import Freshness
 from otjd.node import Node
 from otjd.operate.board import AlarmName, IntegrationState
 from otjd.operate.logs import LogOutput
+from otjd.serve.wire_log import file_name
 from otjd.service import Options, OtjdService, log_output, log_path, makeService
 from otjd.simulate.codec import Codec
 from otjd.simulate.poly import PolyEndpoint
@@ -192,6 +194,28 @@ async def test_a_reload_keeps_connections_and_meetings(quiet_world: World, react
         assert [m.dial for m in displayed] == ["a@video.example.com", "b@other.example.org"]
         assert endpoint.requests == requests + 2  # the view and the changed item, on the connection that was there
         await endpoint.close()
+
+
+async def test_the_wire_log_is_switched_by_a_reload_and_complete_when_the_node_stops(
+        quiet_world: World, reactor: Any) -> None:
+    folder = quiet_world.directory / "state" / "wire"
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+        endpoint = poly(node, quiet_world, reactor)
+        await endpoint.poll()
+        assert not folder.exists()
+        quiet_world.write_config()
+        quiet_world.config.write_text("[log]\nwire = true\n" + quiet_world.config.read_text())
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        quiet_world.write_calendar(BOARDROOM, event("c", NOW, alias="c@video.example.com"))
+        await until(lambda: aliases(node) == ["c@video.example.com"], reactor)
+        await endpoint.poll()
+        await endpoint.close()
+    text = (folder / file_name("Boardroom")).read_text()
+    operations = [json.loads(line)["operation"] for line in text.splitlines() if line.startswith('{"')]
+    assert operations == ["FindItem", "GetItem"]
+    assert "sip:c@video.example.com" in text
+    assert "poly-secret" not in text
 
 
 async def test_a_reload_takes_other_listeners_folders_and_a_status_file(quiet_world: World, reactor: Any) -> None:

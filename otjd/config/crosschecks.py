@@ -16,7 +16,7 @@ from otjd.config.problems import nearest, shown
 from otjd.config.reader import Element, Findings
 from otjd.config.rooms import Endpoint, EndpointGroup, Profile, Rule
 from otjd.config.rule_checks import check_rules
-from otjd.config.services import Node
+from otjd.config.services import Log, Node
 
 
 def cross_check(findings: Findings) -> None:
@@ -37,6 +37,7 @@ def cross_check(findings: Findings) -> None:
     _exists(findings, findings.of(Rule), "profile", profiles)
     _exists(findings, endpoints, "mjx_endpoint_group_name", groups)
     _locations(findings)
+    _wire_endpoints(findings, [e.value.name for e in endpoints])
     check_rules(findings)
     check_access(findings)
 
@@ -77,3 +78,12 @@ def _locations(findings: Findings) -> None:
             if here and group.value.location not in ("", here) and "location" not in node.faulty:
                 findings.warning(group, "location", shown(group.value.location), f"{shown(here)}, as in [node]",
                                  "this node does not serve the group; right if another one does")
+
+
+def _wire_endpoints(findings: Findings, names: list[str]) -> None:
+    """Warn of endpoints that do not exist: a capture that stays empty must not keep the service from starting."""
+    for log in findings.of(Log):
+        for wanted in log.value.wire_endpoints:
+            if wanted not in names:
+                findings.warning(log, "wire_endpoints", shown(wanted), "the name of an endpoint",
+                                 f'the nearest is "{nearest(wanted, names)}"' if names else "there is no endpoint")

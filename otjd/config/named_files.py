@@ -38,9 +38,9 @@ def check_files(findings: Findings) -> None:
         _folder_of(findings, operator, "status_file")
     for log in findings.of(Log):
         _folder_of(findings, log, "file")
+        _no_file(findings, log, "wire_directory")
     for node in findings.of(Node):
-        if _is_folder(node.value.state_dir) is False:
-            findings.problem(node, "state_dir", f"{node.value.state_dir}, which is not a folder", "a folder")
+        _no_file(findings, node, "state_dir")
     _templates(findings)
     for folder in findings.of(FileIntegration):
         if not _is_folder(folder.value.directory):
@@ -169,6 +169,12 @@ def _folder_of(findings: Findings, element: Element[Any], name: str) -> None:
     path: Path | None = getattr(element.value, name)
     if path is not None and not _is_folder(path.parent):
         findings.warning(element, name, f"{path} in a folder that does not exist", "a file in an existing folder")
+
+
+def _no_file(findings: Findings, element: Element[Any], name: str) -> None:
+    path: Path | None = getattr(element.value, name)
+    if path is not None and _is_folder(path) is False:
+        findings.problem(element, name, f"{path}, which is not a folder", "a folder")
 
 
 def _google_key(findings: Findings, element: Element[GoogleIntegration]) -> None:

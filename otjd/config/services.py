@@ -45,7 +45,16 @@ class Log:
                                                      choices=LOG_FORMATS))
     file: Path | None = field(default=None, metadata=key("File to write to; empty: what twistd decides."))
     wire: bool = field(default=False, metadata=key(
-        "Also write the bodies of calendar-service requests and answers, credentials removed."))
+        "Write calendar-service requests and answers in full, credentials removed, to a file for each endpoint."))
+    wire_directory: Path | None = field(default=None, metadata=key(
+        "Folder of these files, made with mode 0700; empty: `wire` in `node.state_dir`."))
+    wire_size_mb: int = field(default=10, metadata=key(
+        "How large such a file may grow before a new one is begun.", unit="megabytes", limits=(1, 10_000)))
+    wire_files: int = field(default=3, metadata=key(
+        "How many of them are kept of an endpoint, the one that is written included.", limits=(1, 100)))
+    wire_endpoints: tuple[str, ...] = field(default=(), metadata=key(
+        "Names of the endpoints whose requests are written; empty: all. Requests without a login always are.",
+        shape=NAME))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

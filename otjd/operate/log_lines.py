@@ -15,14 +15,11 @@ from twisted.logger import LogEvent, formatEvent
 
 from otjd.operate.escape import visible
 
-WIRE = "otjd.wire"
-"""Namespace of requests and answers as they were on the wire."""
-
 KEY_FIELDS = ("integration", "room", "endpoint", "attempt", "delay_s")
 """Fields that a text line ends with where its message does not hold them."""
 
 LIMIT = 16_384
-"""Characters of a message, a field or a traceback that are written; the wire log is written whole."""
+"""Characters of a message, a field or a traceback that are written."""
 
 _DEPTH = 4
 # what twisted.python.log adds for its own observers
@@ -34,7 +31,7 @@ def text_line(event: LogEvent) -> str:
     message = _message(event)
     failure = event.get("log_failure")
     if failure is not None:
-        message = ": ".join(filter(None, (message, _error(failure, event))))
+        message = ": ".join(filter(None, (message, _error(failure))))
     if not message:
         return ""
     named = _named_in(event.get("log_format"))
@@ -42,7 +39,7 @@ def text_line(event: LogEvent) -> str:
                      if key not in named and event.get(key) is not None)
     line = f"{_time(event)} [{_namespace(event)}#{_level(event)}] {visible(message)}{fields}\n"
     if failure is not None:
-        line += "".join(f"\t{visible(part)}\n" for part in _traceback(failure, event).splitlines())
+        line += "".join(f"\t{visible(part)}\n" for part in _traceback(failure).splitlines())
     return line
 
 
@@ -56,28 +53,18 @@ def json_line(event: LogEvent) -> str:
                             "message": _message(event)}
     failure = event.get("log_failure")
     if failure is not None:
-        line |= {"error": _error(failure, event), "traceback": _traceback(failure, event)}
+        line |= {"error": _error(failure), "traceback": _traceback(failure)}
     own = frozenset(line)
     for key, value in event.items():
         if not key.startswith("log_") and not (key in _LEGACY and "isError" in event):
-            plain = _plain(value, _limit(event), _DEPTH)
+            plain = _plain(value, _DEPTH)
             if plain is not _NO_JSON:
                 line[f"{key}_" if key in own else key] = plain
     return json.dumps(line) + "\n"
 
 
-def is_wire(event: LogEvent) -> bool:
-    """Whether an event belongs to the wire log."""
-    namespace = str(event.get("log_namespace", ""))
-    return namespace == WIRE or namespace.startswith(f"{WIRE}.")
-
-
-def _limit(event: LogEvent) -> int | None:
-    return None if is_wire(event) else LIMIT
-
-
 def _message(event: LogEvent) -> str:
-    return formatEvent(event)[:_limit(event)]
+    return formatEvent(event)[:LIMIT]
 
 
 def _time(event: LogEvent) -> str:
@@ -94,13 +81,13 @@ def _namespace(event: LogEvent) -> str:
     return visible(str(event.get("log_namespace") or event.get("log_system") or "-"))
 
 
-def _error(failure: Any, event: LogEvent) -> str:
-    return f"{failure.type.__name__}: {failure.getErrorMessage()}"[:_limit(event)]
+def _error(failure: Any) -> str:
+    return f"{failure.type.__name__}: {failure.getErrorMessage()}"[:LIMIT]
 
 
-def _traceback(failure: Any, event: LogEvent) -> str:
+def _traceback(failure: Any) -> str:
     text: str = failure.getTraceback()
-    return text[-LIMIT:] if _limit(event) else text  # its end says most
+    return text[-LIMIT:]  # its end says most
 
 
 @lru_cache(maxsize=1024)
@@ -121,14 +108,14 @@ def _quoted(value: object) -> str:
 _NO_JSON = object()
 
 
-def _plain(value: object, limit: int | None, depth: int) -> Any:  # noqa: PLR0911 - one return a kind of value
+def _plain(value: object, depth: int) -> Any:  # noqa: PLR0911 - one return a kind of value
     """`value` in the types of JSON, or _NO_JSON."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, Enum):
-        return _plain(value.value, limit, depth)
+        return _plain(value.value, depth)
     if isinstance(value, str):
-        return str(value)[:limit]
+        return str(value)[:LIMIT]
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -136,10 +123,10 @@ def _plain(value: object, limit: int | None, depth: int) -> Any:  # noqa: PLR091
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Exception):
-        return f"{type(value).__name__}: {value}"[:limit]
+        return f"{type(value).__name__}: {value}"[:LIMIT]
     if depth and isinstance(value, Mapping):
         return {str(key): plain for key, inner in value.items()
-                if (plain := _plain(inner, limit, depth - 1)) is not _NO_JSON}
+                if (plain := _plain(inner, depth - 1)) is not _NO_JSON}
     if depth and isinstance(value, list | tuple | set | frozenset):
-        return [plain for inner in value if (plain := _plain(inner, limit, depth - 1)) is not _NO_JSON]
+        return [plain for inner in value if (plain := _plain(inner, depth - 1)) is not _NO_JSON]
     return _NO_JSON

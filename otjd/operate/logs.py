@@ -15,7 +15,7 @@ from typing import Protocol, TextIO
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
-from otjd.operate.log_lines import is_wire, json_line, text_line
+from otjd.operate.log_lines import json_line, text_line
 
 FORMATS = {"text": text_line, "json": json_line}
 LEVELS = {level.name: level for level in LogLevel.iterconstants()}
@@ -102,12 +102,12 @@ class LogFile:
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Writes the events of `level` and above as lines, those of the wire log only if `wire`, then at any level.
+    """Writes the events of `level` and above as lines.
 
     :raises ValueError: an unknown level or format.
     """
 
-    def __init__(self, level: str, log_format: str, out_file: Writer, *, wire: bool = False) -> None:
+    def __init__(self, level: str, log_format: str, out_file: Writer) -> None:
         if level not in LEVELS:
             raise ValueError(f"[log] level is {level!r}; expected one of {', '.join(LEVELS)}")
         if log_format not in FORMATS:
@@ -115,20 +115,19 @@ class LineObserver:
         self._level = LEVELS[level]
         self._line = FORMATS[log_format]
         self._out_file = out_file
-        self._wire = wire
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event, if it is to be written."""
-        if self._wire if is_wire(event) else (event.get("log_level") or LogLevel.info) >= self._level:
+        if (event.get("log_level") or LogLevel.info) >= self._level:
             line = self._line(event)
             if line:
                 self._out_file.write(line)
                 self._out_file.flush()
 
 
-def observer(level: str, log_format: str, out_file: Writer, *, wire: bool = False) -> ILogObserver:
+def observer(level: str, log_format: str, out_file: Writer) -> ILogObserver:
     """What writes events to `out_file`; see LineObserver."""
-    return LineObserver(level, log_format, out_file, wire=wire)
+    return LineObserver(level, log_format, out_file)
 
 
 @implementer(ILogObserver)
@@ -140,17 +139,17 @@ class LogOutput:
     """
 
     def __init__(self, *, level: str = "info", log_format: str = "text", path: Path | None = None,
-                 wire: bool = False, stream: TextIO | None = None) -> None:
+                 stream: TextIO | None = None) -> None:
         # twistd replaces sys.stdout by one that logs
         self._stream = sys.stdout if stream is None else stream
         self._file: LogFile | None = None
-        self.configure(level=level, log_format=log_format, path=path, wire=wire)
+        self.configure(level=level, log_format=log_format, path=path)
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event."""
         self._observer(event)
 
-    def configure(self, *, level: str, log_format: str, path: Path | None, wire: bool) -> None:
+    def configure(self, *, level: str, log_format: str, path: Path | None) -> None:
         """Log so from now on; the file is opened anew. Where this raises, everything stays as it was.
 
         :raises ValueError: an unknown level or format.
@@ -158,7 +157,7 @@ class LogOutput:
         """
         file = None if path is None else LogFile(path)
         try:
-            self._observer = observer(level, log_format, file or _Encodable(self._stream), wire=wire)
+            self._observer = observer(level, log_format, file or _Encodable(self._stream))
         except ValueError:
             if file is not None:
                 file.close()

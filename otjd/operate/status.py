@@ -127,7 +127,7 @@ def endpoints_document(snapshot: Snapshot) -> dict[str, Any]:
         "in_contact": in_contact(state, snapshot.taken_at),
         "last_operation": state.last_operation,
         "last_user_agent": state.last_user_agent,
-        "authentication_scheme": state.last_scheme,
+        "last_authentication_scheme": state.last_scheme,
     } for state in snapshot.endpoints]}
 
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.web.http import HTTPFactory, datetimeToString
+from twisted.web.http_headers import Headers
 
 from otjd.operate.board import StatusBoard
 from otjd.serve.auth import SCHEMES, Accepted, Authenticator, Refused
@@ -22,6 +23,7 @@ from otjd.serve.limits import Limits
 from otjd.serve.origin import Network, base_url, client_address, is_within
 from otjd.serve.throttle import Throttle
 from otjd.serve.visits import INTERNAL_ERROR, Visit, VisitLog, printable
+from otjd.serve.wire_log import Message, WireLog
 
 METHODS = ("GET", "HEAD", "POST")
 PLAIN = "text/plain; charset=utf-8"
@@ -33,7 +35,7 @@ _PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSettings:
-    """The part of `[node]`, `[calendar_service]` and `[log]` that is of use here, under the same names."""
+    """The part of `[node]` and `[calendar_service]` that is of use here, under the same names."""
 
     authentication: tuple[str, ...] = SCHEMES[:2]
     fips: bool = False
@@ -41,7 +43,6 @@ class SiteSettings:
     trusted_proxies: tuple[Network, ...] = ()
     throttle_failed_logins: bool = True
     limits: Limits = field(default_factory=Limits)
-    wire: bool = False
 
 
 class CalendarSite(HTTPFactory):
@@ -49,6 +50,7 @@ class CalendarSite(HTTPFactory):
 
     `routes` are services by path, in lower case and without a slash at the end. `ready` says whether the node can
     serve, for `/healthz`. `secret` seals Digest nonces, for nodes that share it; by default a random one.
+    `wire_log` is told everything that was on the wire.
     """
 
     protocol: Any = LimitedChannel  # no HTTP/2: NTLM authenticates a connection
@@ -57,7 +59,7 @@ class CalendarSite(HTTPFactory):
     def __init__(self, *, routes: Mapping[str, Service], accounts: Iterable[Account], settings: SiteSettings,
                  board: StatusBoard, ready: Callable[[], bool], reactor: IReactorTime,
                  now: Callable[[], datetime], random_bytes: Callable[[int], bytes],
-                 secret: bytes | None = None) -> None:
+                 secret: bytes | None = None, wire_log: WireLog | None = None) -> None:
         super().__init__(timeout=settings.limits.idle_s, reactor=reactor)
         self.connections: set[LimitedChannel] = set()
         self._routes = dict(routes)
@@ -66,7 +68,8 @@ class CalendarSite(HTTPFactory):
         self._throttle = Throttle(reactor)
         self._settings = settings
         self.gate = Gate(board, reactor, settings.limits, settings.trusted_proxies)
-        self._visits = VisitLog()
+        self._wire_log = wire_log
+        self._visits = VisitLog(wire_log)
         self._authenticator = Authenticator(
             accounts, schemes=settings.authentication, fips=settings.fips, digest_sha256=settings.digest_sha256,
             secret=secret or random_bytes(SECRET_BYTES), now=now, random_bytes=random_bytes)
@@ -166,9 +169,13 @@ class CalendarSite(HTTPFactory):
         target = request.path.decode("latin-1")
         absolute = re.match(r"https?://[^/]*", target, re.IGNORECASE)
         path = unquote(target[absolute.end():] if absolute else target) or "/"
+        captured = None
+        if self._wire_log is not None and self._wire_log.is_on:
+            captured = Message(_headers(request.requestHeaders), request.content.getvalue())
         return Visit(
             started=self.reactor.seconds(), clock=self.reactor.seconds, method=request.method.decode("latin-1"),
-            path=path, address=self._address(request), user_agent=printable(_last(request, "user-agent")))
+            path=path, address=self._address(request), user_agent=printable(_last(request, "user-agent")),
+            captured=captured, answer_headers=lambda: _headers(request.responseHeaders))
 
     def _address(self, request: Any) -> str:
         return client_address(_peer(request), _all(request, "x-forwarded-for"), self._settings.trusted_proxies)
@@ -207,8 +214,6 @@ class CalendarSite(HTTPFactory):
             reply = Reply(500, INTERNAL_ERROR, error="ErrorInternalServerError")
         _answer(request, reply.status, reply.body, reply.content_type)
         self._visits.answered(visit, call, reply)
-        if self._settings.wire:
-            self._visits.wire(call, reply)
         self._report(call, reply)
 
     def _call_of(self, request: Any, visit: Visit, accepted: Accepted) -> Call:
@@ -276,6 +281,11 @@ def _all(request: Any, header: str) -> list[str]:
 def _last(request: Any, header: str) -> str:
     values = _all(request, header)
     return values[-1] if values else ""
+
+
+def _headers(headers: Headers) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1"))
+            for name, values in headers.getAllRawHeaders() for value in values]
 
 
 def _peer(request: Any) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.logger import Logger, LogLevel
 
 from otjd.serve.auth import Refused
 from otjd.serve.calls import Call, Reply
+from otjd.serve.wire_log import NOTHING, Message, WireLog
 
 USER_AGENT_SHOWN = 200
 PATH_SHOWN = 200
@@ -28,7 +29,6 @@ INTERNAL_ERROR = (
 """What Exchange answers, with status 500, when it is at fault itself."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-_PASSWORD = re.compile(r"(<(?:[\w.-]+:)?password\b[^>]*>)[^<]*", re.IGNORECASE)
 
 _TLS_HINTS = {
     "unsupported protocol": "; it speaks an older TLS than this listener's minimum_tls",
@@ -47,7 +47,11 @@ def printable(text: str, limit: int = USER_AGENT_SHOWN) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request under way; `path` is decoded, `user_agent` printable, `clock` gives seconds as `started` does."""
+    """A request under way; `path` is decoded, `user_agent` printable, `clock` gives seconds as `started` does.
+
+    `captured` is the request as it came, for the wire log; None while that is off. `answer_headers` gives those
+    that were sent, once they were.
+    """
 
     started: float
     clock: Callable[[], float]
@@ -55,6 +59,8 @@ class Visit:
     path: str
     address: str
     user_agent: str
+    captured: Message | None = None
+    answer_headers: Callable[[], Sequence[tuple[str, str]]] = tuple
 
     def fields(self) -> dict[str, Any]:
         """What every line about it holds."""
@@ -68,9 +74,8 @@ class VisitLog:
 
     _log = Logger()
 
-    def __init__(self) -> None:
-        # as an attribute of the class it would get the namespace of the class
-        self._wire = Logger(namespace="otjd.wire")
+    def __init__(self, wire: WireLog | None = None) -> None:
+        self._wire = wire
 
     def answered(self, visit: Visit, call: Call, reply: Reply) -> None:
         """A service answered."""
@@ -81,6 +86,14 @@ class VisitLog:
             operation=reply.operation or call.method, endpoint=call.account.endpoint, status=reply.status,
             with_error=f" {reply.error}" if reply.error else "", error=reply.error, scheme=call.scheme,
             room=call.account.room.email, **visit.fields())
+        self._capture(visit, call.account.endpoint, reply.body, room=call.account.room.email, scheme=call.scheme,
+                      operation=reply.operation or call.method, status=reply.status, error=reply.error)
+
+    def sent(self, visit: Visit, call: Call, document: bytes) -> None:
+        """A further document of an answer that is held open was sent; for the wire log alone."""
+        if visit.captured is not None:
+            self._capture(replace(visit, captured=NOTHING), call.account.endpoint, document, scheme=call.scheme,
+                          room=call.account.room.email, operation="part of an open answer")
 
     def challenged(self, visit: Visit, outcome: Refused, delay_s: float) -> None:
         """A request was answered 401."""
@@ -89,6 +102,7 @@ class VisitLog:
             fields["endpoint"] = outcome.endpoint
         if delay_s:
             fields["delay_s"] = delay_s
+        self._capture(visit, outcome.endpoint, scheme=outcome.scheme, status=401, error=outcome.reason)
         if not outcome.is_failure:
             self._log.debug("{method} {path} of {address} answered 401 with a challenge ({scheme}, {user_agent}) "
                             "{error}", **fields)
@@ -102,31 +116,32 @@ class VisitLog:
         level = LogLevel.debug if status in (200, 503) else LogLevel.info
         self._log.emit(level, "{method} {path} of {address} answered {status} {error} in {elapsed_ms} ms "
                        "({user_agent})", status=status, error=error, **visit.fields())
+        self._capture(visit, status=status, error=error)
 
     def cut_off(self, address: str, status: int, error: str) -> None:
         """A request was refused before it was read whole."""
         self._log.warn("A request of {address} was refused with {status}: {error}", address=address, status=status,
                        error=error)
+        self._capture_failure(address, status=status, error=error)
 
     def tls_failed(self, address: str, error: str) -> None:
         """A client and we did not agree on TLS."""
         self._log.warn("TLS with {address} failed: {error}{hint}", address=address, error=error,
                        hint=_TLS_HINTS.get(error, ""))
+        self._capture_failure(address, error=f"TLS failed: {error}")
 
     def broken(self, visit: Visit, endpoint: str = "") -> None:
         """An answer could not be made, and that is a bug of ours; called where the exception is handled."""
         fields = visit.fields() | ({"endpoint": endpoint} if endpoint else {})
         self._log.failure("{method} {path} of {address} could not be answered", **fields)
 
-    def wire(self, call: Call, reply: Reply) -> None:
-        """A request and its answer as they were on the wire, credentials removed."""
-        fields = {"endpoint": call.account.endpoint, "address": call.client_address}
-        headers = "\n".join(f"{name}: {value}" for name, value in call.headers.items())
-        self._wire.debug("Request of {endpoint} at {address}:\n{method} {path}\n{headers}\n\n{body}", **fields,
-                         method=call.method, path=call.path, headers=headers, body=_shown(call.body))
-        self._wire.debug("Answer to {endpoint} at {address}:\n{status}\nContent-Type: {content_type}\n\n{body}",
-                         **fields, status=reply.status, content_type=reply.content_type, body=_shown(reply.body))
+    def _capture(self, visit: Visit, endpoint: str = "", answer: bytes = b"", **facts: object) -> None:
+        """Keep the request and its answer as they were on the wire, where that is asked for."""
+        if self._wire is not None and visit.captured is not None:
+            self._wire.record(endpoint, {**visit.fields(), **facts}, visit.captured,
+                              Message(visit.answer_headers(), answer))
 
-
-def _shown(body: bytes) -> str:
-    return _PASSWORD.sub(r"\1(removed)", body.decode("utf-8", "backslashreplace"))
+    def _capture_failure(self, address: str, **facts: object) -> None:
+        """Keep that a client came no further than this."""
+        if self._wire is not None:
+            self._wire.record("", {"address": address, **facts})

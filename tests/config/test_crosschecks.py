@@ -202,6 +202,14 @@ def test_fips_warns_of_hdx_which_needs_ntlm(read: Read) -> None:
     assert the_warning(loaded).where == 'endpoints[1] "Boardroom".poly_family'
 
 
+def test_the_wire_log_warns_of_an_endpoint_that_does_not_exist(read: Read) -> None:
+    toml = '[log]\nwire_endpoints = ["{}"]\n' + ENOUGH + POLY
+    assert_clean(read(toml.format("Boardroom")))
+    warning = the_warning(read(toml.format("Boardrom")))
+    assert (warning.where, warning.hint) == ("log.wire_endpoints", 'the nearest is "Boardroom"')
+    assert the_warning(read('[log]\nwire_endpoints = ["x"]\n')).hint == "there is no endpoint"
+
+
 @pytest.mark.parametrize(("meeting_type", "more", "key", "expected"), [
     ("teams", "", "domain", 'domain for meeting_type "teams"'),
     ("domain", "", "domain", 'domain for meeting_type "domain"'),

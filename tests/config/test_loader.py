@@ -31,7 +31,8 @@ def test_everything_has_a_default(read: Read, toml: str) -> None:
     assert_clean(loaded)
     assert loaded.config == Config()
     assert loaded.config.node == Node(name="otj1", state_dir=Path("/var/lib/otjd"), fips=False)
-    assert loaded.config.log == Log(level="info", format="text", file=None, wire=False)
+    assert loaded.config.log == Log(level="info", format="text", file=None, wire=False, wire_directory=None,
+                                    wire_size_mb=10, wire_files=3, wire_endpoints=())
     assert loaded.config.calendar_service == CalendarService(
         authentication=("digest", "ntlm"), trusted_proxies=(), throttle_failed_logins=True, digest_sha256=False,
         server_version="15.1.2507.6", tolerate_unknown_versions=False, join_details=None, listeners=())

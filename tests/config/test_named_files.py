@@ -149,6 +149,12 @@ def test_a_state_dir_that_is_a_file_is_a_problem(read: Read, tmp_path: Path) -> 
     assert (problem.where, problem.expected) == ("node.state_dir", "a folder")
 
 
+def test_a_folder_of_the_wire_log_that_is_a_file_is_a_problem(read: Read, tmp_path: Path) -> None:
+    assert_clean(read('[log]\nwire_directory = "wire/later"\n'))
+    (tmp_path / "wire").write_text("")
+    assert the_problem(read('[log]\nwire_directory = "wire"\n')).where == "log.wire_directory"
+
+
 @pytest.mark.parametrize("toml", ['[calendar_service]\njoin_details = "body.j2"\n',
                                   '[calendar_service.join_details_by_family]\nhdx = "body.j2"\n'])
 def test_the_templates_of_join_details_are_read(read: Read, tmp_path: Path, toml: str) -> None:

@@ -25,10 +25,9 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 class Log:
     """A logger of its own, and what an observer wrote of it."""
 
-    def __init__(self, log_format: str = "text", level: str = "info", namespace: str = "otjd.test",
-                 wire: bool = False) -> None:
+    def __init__(self, log_format: str = "text", level: str = "info", namespace: str = "otjd.test") -> None:
         self.out = io.StringIO()
-        self.publisher = LogPublisher(observer(level, log_format, self.out, wire=wire))
+        self.publisher = LogPublisher(observer(level, log_format, self.out))
         self.logger = Logger(namespace, observer=self.publisher)
 
     @property
@@ -215,23 +214,6 @@ def test_less_important_events_are_left_out(level: str, written: list[str]) -> N
     for name in ("debug", "info", "warn", "error", "critical"):
         log.logger.emit(LogLevel.levelWithName(name), name)
     assert [json.loads(line)["level"] for line in log.text.splitlines()] == written
-
-
-@pytest.mark.parametrize("namespace", ["otjd.wire", "otjd.wire.ews"])
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_the_wire_log_is_written_only_when_it_is_asked_for_then_whole(namespace: str, log_format: str) -> None:
-    silent = Log(log_format, level="debug", namespace=namespace)
-    silent.logger.critical("{body}", body="<x/>")
-    assert silent.text == ""
-    wire = Log(log_format, level="error", namespace=namespace, wire=True)
-    wire.logger.debug("{body}", body="<x>" + "y" * 2 * LIMIT + "</x>")
-    assert "y" * 2 * LIMIT + "</x>" in wire.text
-
-
-def test_a_namespace_that_begins_alike_is_not_the_wire_log() -> None:
-    log = Log(namespace="otjd.wireless")
-    log.logger.info("hello")
-    assert "hello" in log.text
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

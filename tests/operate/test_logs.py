@@ -89,11 +89,11 @@ def test_a_new_configuration_takes_over(tmp_path: Path) -> None:
     output = LogOutput(stream=stream)
     said(output, "one")
     output.reopen()  # nothing to open
-    output.configure(level="info", log_format="json", path=tmp_path / "otjd.log", wire=False)
+    output.configure(level="info", log_format="json", path=tmp_path / "otjd.log")
     said(output, "two")
-    output.configure(level="warn", log_format="text", path=tmp_path / "other.log", wire=False)
+    output.configure(level="warn", log_format="text", path=tmp_path / "other.log")
     said(output, "three")
-    output.configure(level="info", log_format="text", path=None, wire=False)
+    output.configure(level="info", log_format="text", path=None)
     said(output, "four")
     assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["one", "four"]
     assert json.loads((tmp_path / "otjd.log").read_text())["message"] == "two"
@@ -103,9 +103,9 @@ def test_a_new_configuration_takes_over(tmp_path: Path) -> None:
 def test_a_configuration_that_fails_changes_nothing(tmp_path: Path) -> None:
     output = LogOutput(path=tmp_path / "otjd.log")
     with pytest.raises(FileNotFoundError):
-        output.configure(level="debug", log_format="json", path=tmp_path / "none" / "otjd.log", wire=True)
+        output.configure(level="debug", log_format="json", path=tmp_path / "none" / "otjd.log")
     with pytest.raises(ValueError, match="level"):
-        output.configure(level="loud", log_format="json", path=tmp_path / "other.log", wire=True)
+        output.configure(level="loud", log_format="json", path=tmp_path / "other.log")
     said(output, "one")
     output.close()
     assert words(tmp_path / "otjd.log") == ["one"]

@@ -133,7 +133,7 @@ def test_endpoints_appear_from_configuration_on(world: World) -> None:
         "room_email": "boardroom@example.com", "profile_name": "default", "current_node": "otj1",
         "last_contact_time": "2026-03-02T08:00:00Z", "last_error": None, "number_of_meetings": 2,
         "in_contact": True, "last_operation": "FindItem", "last_user_agent": "Polycom",
-        "authentication_scheme": "digest"}
+        "last_authentication_scheme": "digest"}
     assert (kit["endpoint_address"], kit["last_contact_time"], kit["in_contact"]) == ("10.0.0.5", None, False)
 
 

@@ -25,6 +25,7 @@ from otjd.serve.calls import Account, Call, Reply
 from otjd.serve.ports import TlsFactory
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import ReloadingContextFactory
+from otjd.serve.wire_log import WireLog
 from otjd.simulate.certificates import Certificates
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -51,6 +52,7 @@ class Site:
     accounts: tuple[Account, ...] = (BOARDROOM, LOUNGE)
     now: Callable[[], datetime] = lambda: NOW
     ready: bool = True
+    wire_log: WireLog | None = None
     reply: Reply = FOUND
     calls: list[Call] = field(default_factory=list)
 
@@ -61,7 +63,7 @@ class Site:
         self.site = CalendarSite(
             routes={PATH.lower(): self.serve, "/autodiscover/autodiscover.xml": self.serve},
             accounts=self.accounts, settings=self.settings, board=self.board, ready=lambda: self.ready,
-            reactor=self.reactor, now=self.now, random_bytes=random_bytes())
+            reactor=self.reactor, now=self.now, random_bytes=random_bytes(), wire_log=self.wire_log)
 
     def serve(self, call: Call) -> Reply:
         self.calls.append(call)

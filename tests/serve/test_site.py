@@ -474,23 +474,6 @@ def test_fips_mode_offers_basic_alone() -> None:
     assert world.connect().ask(Authorization=RIGHT).status == 200
 
 
-def test_the_wire_log_holds_bodies_and_no_credentials(logged_events: list[dict[str, Any]]) -> None:
-    password = "<ask><o:Password Type='x'>hunter2</o:Password>\xff</ask>".encode("latin-1")
-    for wire_log, expected in ((False, 0), (True, 2)):
-        logged_events.clear()
-        world = Site(settings=SiteSettings(authentication=("basic",), wire=wire_log))
-        world.connect().ask(Authorization=RIGHT, Cookie="session", body=password)
-        events = [e for e in logged_events if e["log_namespace"] == "otjd.wire"]
-        assert len(events) == expected
-    asked, answered = (e["log_format"].format(**e) for e in events)
-    assert "<ask><o:Password Type='x'>(removed)</o:Password>\\xff</ask>" in asked
-    assert "POST /EWS/Exchange.asmx" in asked
-    assert "<answer/>" in answered
-    shown = str(events)
-    for secret in ("hunter2", "poly-secret", base64.b64encode(b"boardroom:poly-secret").decode(), "session"):
-        assert secret not in shown
-
-
 def test_no_secret_is_logged_whatever_becomes_of_a_login(
         world: Site, wire: Wire, logged_events: list[dict[str, Any]]) -> None:
     wire.ask(Authorization=WRONG)
