@@ -173,6 +173,22 @@ class LimitedChannel(HTTPChannel):
             self._deadline = None
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether the connection stays open after an answer: old clients that ask for it need that for NTLM."""
+        asked = b",".join(request.requestHeaders.getRawHeaders(b"connection", ())).lower()
+        tokens = {token.strip() for token in asked.split(b",")}
+        if b"close" not in tokens and version == b"HTTP/1.1":
+            return True
+        stays = b"close" not in tokens and b"keep-alive" in tokens and version == b"HTTP/1.0"
+        request.responseHeaders.setRawHeaders(b"Connection", [b"Keep-Alive" if stays else b"close"])
+        return stays
+
+    def requestDone(self, request: Any) -> None:
+        """A request was answered; without a length an answer of HTTP/1.0 ends with its connection."""
+        if request.clientproto == b"HTTP/1.0" and not request.responseHeaders.hasHeader(b"content-length"):
+            self.persistent = False
+        super().requestDone(request)  # type: ignore[no-untyped-call]
+
     def refuse(self, status: int, error: str) -> None:
         """Answer a request that is not read to its end, then close when the client has become quiet."""
         if self.is_lingering:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -16,7 +17,18 @@ from otjd.serve.limits import Limits
 from otjd.serve.site import SiteSettings
 from tests.conftest import LoggedFailures
 from tests.serve.clients import NtlmClient, basic, digest
-from tests.serve.http_world import BOARDROOM, LOUNGE, NOW, PATH, PROXY, Site, Wire, read_answers, request
+from tests.serve.http_world import (
+    BOARDROOM,
+    LOUNGE,
+    NOW,
+    PATH,
+    PROXY,
+    Answer,
+    Site,
+    Wire,
+    read_answers,
+    request,
+)
 
 RIGHT = basic("boardroom", "poly-secret")
 WRONG = basic("boardroom", "wrong-secret")
@@ -271,6 +283,90 @@ def test_time_between_requests_does_not_count_against_the_next(world: Site, wire
 def test_a_client_that_asks_for_it_is_disconnected_after_the_answer(wire: Wire) -> None:
     assert wire.ask(Authorization=RIGHT, Connection="close").status == 200
     assert wire.is_closed
+
+
+@pytest.mark.parametrize(("version", "connection", "stays", "told"), [
+    ("1.1", "", True, []), ("1.1", "keep-alive", True, []), ("1.1", "close", False, ["close"]),
+    ("1.1", "TE, Close", False, ["close"]), ("1.0", "", False, ["close"]), ("1.0", "close", False, ["close"]),
+    ("1.0", "Keep-Alive", True, ["Keep-Alive"]), ("1.0", "keep-alive, close", False, ["close"])])
+def test_a_connection_stays_open_as_its_client_asks(
+        wire: Wire, version: str, connection: str, stays: bool, told: list[str]) -> None:
+    sent = request(Authorization=RIGHT, Connection=connection).replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+    (answer,) = wire.send(sent)
+    assert (answer.status, answer.all("connection")) == (200, told)
+    assert wire.is_closed is not stays
+
+
+def test_ntlm_signs_in_a_client_of_http_1_0_that_keeps_its_connection(world: Site, wire: Wire) -> None:
+    def ask(authorization: str = "") -> Answer:
+        sent = request(Authorization=authorization, Connection="Keep-Alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+        (answer,) = wire.send(sent)
+        return answer
+
+    client = NtlmClient("boardroom", "poly-secret")
+    challenge = ask(client.first)
+    assert challenge.status == 401
+    assert ask(client.second(challenge.header("www-authenticate"))).status == 200
+    assert ask().status == 200
+    assert [call.scheme for call in world.calls] == ["ntlm", "ntlm"]
+
+
+@pytest.mark.parametrize("sent", [
+    request(Expect="100-continue", body=b"", Content_Length="10000000"),
+    request(Expect="100-continue", body=b"", h="x" * 20_000),
+    request(Expect="100-continue", body=b"", Content_Length="x")])
+def test_who_is_refused_is_not_told_to_go_on(wire: Wire, sent: bytes) -> None:
+    assert [a.status // 100 for a in wire.send(sent)] == [4]
+
+
+def test_a_client_of_http_1_0_is_never_told_to_go_on(wire: Wire) -> None:
+    sent = request(Authorization=RIGHT, Expect="100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert [a.status for a in wire.send(sent)] == [200]
+
+
+def test_a_pipelined_request_waits_for_its_turn_before_it_is_told_to_go_on(world: Site, wire: Wire) -> None:
+    for _ in range(5):
+        world.connect().ask(Authorization=WRONG)
+    late = request(Authorization=WRONG) + request(Authorization=RIGHT, Expect="100-continue", body=b"",
+                                                  Content_Length="6")
+    assert wire.send(late) == []
+    world.reactor.advance(0.25)
+    assert [a.status for a in wire.read()] == [401, 100]
+    assert [a.status for a in wire.send(b"<ask/>")] == [200]
+
+
+CHAIN = SiteSettings(authentication=("basic",), trusted_proxies=(
+    ip_network("192.0.2.0/24"), ip_network("2001:db8:ffff::/48")))
+
+
+@pytest.mark.parametrize(("peer", "forwarded", "address"), [
+    ("192.0.2.1", "6.6.6.6, 1.2.3.4, 192.0.2.7, 2001:db8:ffff::1", "1.2.3.4"),
+    ("192.0.2.1", "192.0.2.9, 1.2.3.4, 192.0.2.7", "1.2.3.4"),
+    ("192.0.2.1", "6.6.6.6, [2001:db8::9]:50000, [2001:db8:ffff::1]:443", "2001:db8::9"),
+    ("192.0.2.1", "1.2.3.4:50000,192.0.2.7:443", "1.2.3.4"), ("192.0.2.1", "192.0.2.7, 192.0.2.8", "192.0.2.7"),
+    ("192.0.2.1", "6.6.6.6, 10.0.0.7, 192.0.2.7", "10.0.0.7"), ("10.0.0.7", "1.2.3.4, 192.0.2.7", "10.0.0.7"),
+    ("192.0.2.1", ", ".join(["1.2.3.4", *["192.0.2.7"] * 100]), "192.0.2.7")])
+def test_of_several_proxies_the_first_that_is_not_trusted_is_the_client(
+        peer: str, forwarded: str, address: str) -> None:
+    world = Site(settings=CHAIN)
+    world.connect(peer).ask(Authorization=RIGHT, X_Forwarded_For=forwarded)
+    assert world.calls[0].client_address == address
+
+
+def test_two_lines_of_forwarded_addresses_are_one(world: Site) -> None:
+    twice = request(Authorization=RIGHT, X_Forwarded_For="6.6.6.6, 1.2.3.4").replace(
+        b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n", 1)
+    world.connect(PROXY).send(twice)
+    assert world.calls[0].client_address == "1.2.3.4"
+
+
+def test_failures_count_against_the_client_behind_the_proxy_whatever_it_forges() -> None:
+    world = Site(settings=CHAIN)
+    for n in range(5):
+        world.connect("192.0.2.1").ask(Authorization=WRONG, X_Forwarded_For=f"6.6.6.{n}, 1.2.3.4")
+    assert world.connect("192.0.2.1").send(request(Authorization=WRONG, X_Forwarded_For="9.9.9.9, 1.2.3.4")) == []
+    assert world.connect("192.0.2.1").ask(Authorization=WRONG, X_Forwarded_For="1.2.3.5").status == 401
+    assert world.connect("192.0.2.1").ask(Authorization=RIGHT, X_Forwarded_For="1.2.3.4").status == 200
 
 
 @pytest.mark.parametrize(("peer", "forwarded", "address"), [
