@@ -143,8 +143,28 @@ def _unwrapped(link: str, rewritings: tuple[_Rewriting, ...]) -> str | None:
     return None
 
 
+_SIGNS = ("safelinks.protection.", "urldefense.", "linkprotect.cudasvc.com", "secure-web.cisco.com",
+          "protection.sophos.com", "protect.checkpoint.com", "trendmicro.com", "www.google.",
+          "\t", "\r", "\n")  # which urlsplit removes, even from within a host
+_ASCII_ALIKE = str.maketrans({"\u017f": "s", "\u212a": "k", "\u0130": "i", "\u0131": "i"})
+"""The only characters beyond ASCII that an expression that ignores letter case takes for a letter of ASCII."""
+
+
+def folded(text: str) -> str:
+    """The text in the letter case in which what ignores letter case can be looked for without an expression."""
+    return text.lower() if text.isascii() else text.translate(_ASCII_ALIKE).lower()
+
+
+def may_be_rewritten(text: str) -> bool:
+    """Whether a link in the text may have been rewritten: cheap, and never wrongly False."""
+    text = folded(text)
+    return any(sign in text for sign in _SIGNS)
+
+
 def original(link: str) -> str:
     """The link that was rewritten, or `link` itself where it was not or cannot be undone."""
+    if not may_be_rewritten(link):
+        return link
     for _ in range(NESTING_LIMIT):
         inside = _unwrapped(link, _REWRITINGS)
         if inside is None or inside == link:
