@@ -188,19 +188,6 @@ async def test_a_client_that_waits_for_100_is_told_to_go_on(reactor: Any, certif
         assert await deferToThread(ask, served) == (b"HTTP/1.1 100 Continue\r\n\r\n", [200])
 
 
-async def test_pipelined_requests_are_answered_in_order_over_tls(reactor: Any, certificates: Certificates) -> None:
-    def ask() -> bytes:
-        with served.socket() as client:
-            client.sendall(request("GET", "/healthz", b"") + request(Authorization=RIGHT) + request("GET", "/no", b"")
-                           + request(body=b"") + request("GET", "/healthz", b"", Connection="close"))
-            return receive_all(client)
-
-    async with Served(certificates, reactor, settings=ALL) as served:
-        answers = read_answers(await deferToThread(ask))
-        assert [(a.status, a.body) for a in answers] == [
-            (200, b"ok\n"), (200, b"<answer/>"), (404, b"There is nothing here.\n"), (401, b""), (200, b"ok\n")]
-
-
 async def test_a_client_of_http_1_0_is_answered_and_its_connection_closed(
         reactor: Any, certificates: Certificates) -> None:
     def ask(sent: bytes) -> bytes:
