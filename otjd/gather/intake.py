@@ -23,7 +23,7 @@ class ProfileRules:
     integration: str
     policy: Policy
     engine: Engine
-    replacement: Callable[[Invitation], str] | None = None
+    replacement: Callable[[Invitation], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,29 +71,28 @@ def may_show_text(invitation: Invitation, policy: Policy) -> bool:
 
 
 def shown_subject(invitation: Invitation, policy: Policy,
-                  replacement: Callable[[Invitation], str] | None = None) -> str:
+                  replacement: Callable[[Invitation], str | None] | None = None) -> str:
     """The subject to show, on one line, cut at 1,000 characters.
 
-    `replacement` renders the profile's template; without one the organizer's name replaces the subject. A
-    template that yields nothing leaves the subject as it is (vendor's deployment guide, "External:" example).
+    `replacement` renders the profile's template; without one, and where it fails (None), the organizer's name
+    replaces the subject. A template that renders nothing leaves the subject of a meeting that is not private as it
+    is (vendor's deployment guide, "External:" example).
     """
     subject = invitation.subject
     if policy.replace_subject_type is ReplaceSubject.ALL or (
             policy.replace_subject_type is ReplaceSubject.PRIVATE and invitation.is_private):
-        if replacement is None:
+        rendered = replacement(invitation) if replacement else None
+        if rendered and rendered.strip():
+            subject = rendered
+        elif rendered is None or invitation.is_private:
             subject = invitation.organizer.display_name
-        else:
-            rendered = replacement(invitation)
-            # nothing rendered: a public subject may stay, a private one must not leak
-            subject = rendered.strip() or (
-                invitation.organizer.display_name if invitation.is_private else subject)
     if not subject.strip() and policy.replace_empty_subject:
         subject = invitation.organizer.display_name
     return " ".join(subject.split())[:SUBJECT_LIMIT]
 
 
 def present(invitation: Invitation, room_email: str, dial: Dial | None, policy: Policy,
-            replacement: Callable[[Invitation], str] | None = None, *, text: str = "") -> Meeting | None:
+            replacement: Callable[[Invitation], str | None] | None = None, *, text: str = "") -> Meeting | None:
     """The meeting that endpoints of the room show; None where the profile hides the invitation.
 
     `text` is that of the invitation where an endpoint of the room is to show it; see `may_show_text`.

@@ -9,10 +9,12 @@ from otjd.rules.event import MeetingEvent
 from otjd.rules.templates import TemplateFailure, compile_template
 
 
-def subject_renderer(template_source: str, clock: Callable[[], float]) -> Callable[[Invitation], str] | None:
+def subject_renderer(template_source: str,
+                     clock: Callable[[], float]) -> Callable[[Invitation], str | None] | None:
     """A function from an invitation to its shown subject; None for an empty template.
 
-    The template sees `calendar_event` as custom rules do. Where it fails, the subject is empty: nothing leaks.
+    The template sees `calendar_event` as custom rules do. Where it fails, the function gives None, not an
+    empty text: a template that fails does not say that the subject may be shown.
 
     :raises TemplateFailure: it does not compile.
     """
@@ -20,10 +22,10 @@ def subject_renderer(template_source: str, clock: Callable[[], float]) -> Callab
         return None
     template = compile_template(template_source, clock=clock)
 
-    def render(invitation: Invitation) -> str:
+    def render(invitation: Invitation) -> str | None:
         try:
             return template.render(calendar_event=MeetingEvent(invitation).calendar_event).strip()
         except TemplateFailure:
-            return ""
+            return None
 
     return render

@@ -111,6 +111,12 @@ def test_a_template_that_yields_nothing_keeps_a_public_subject_and_hides_a_priva
     assert shown_subject(PRIVATE, policy, lambda _: " \n") == "Ada Berg"
 
 
+def test_a_template_that_fails_lets_no_subject_through() -> None:
+    policy = Policy(replace_subject_type=ReplaceSubject.ALL)
+    assert shown_subject(INVITATION, policy, lambda _: None) == shown_subject(
+        PRIVATE, policy, lambda _: None) == "Ada Berg"
+
+
 def test_empty_subjects_become_the_organizer_where_the_profile_says_so() -> None:
     untitled = replace(INVITATION, subject=" ")
     assert shown_subject(untitled, Policy()) == "Ada Berg"
