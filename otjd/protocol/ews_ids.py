@@ -64,6 +64,16 @@ def item_id(meeting_id: str) -> str:
     return _encoded(_ITEM_MARK + bytes.fromhex(meeting_id))
 
 
+def hexadecimal_item_id(meeting_id: str) -> str:
+    """The ItemId of a meeting as ConvertId gives it in the format HexEntryId."""
+    return (_ITEM_MARK.hex() + meeting_id).upper()
+
+
+def configuration_id(room_email: str, name: str) -> str:
+    """The id, like that of a meeting, of a setting that is stored in a room's mailbox."""
+    return hashlib.sha256(f"{room_email}\0configuration\0{name}".encode()).hexdigest()[:32]
+
+
 def meeting_id(raw: bytes) -> str:
     """The id of the meeting that the bytes of an ItemId stand for."""
     return raw[len(_ITEM_MARK):].hex()

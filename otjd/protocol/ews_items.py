@@ -70,6 +70,11 @@ def organizer_name(meeting: Meeting, room_email: str) -> str:
     return visible(meeting.organizer.name) or visible(meeting.organizer.email) or room_email
 
 
+def shown_subject(meeting: Meeting, room_email: str) -> str:
+    """The subject, or whose meeting it is where there is none. Never empty."""
+    return visible(meeting.subject) or organizer_name(meeting, room_email)
+
+
 def item_text(meeting: Meeting, shown: Shown) -> ItemText:
     """Write what every answer tells of `meeting`."""
     name = organizer_name(meeting, shown.room_email)
@@ -88,7 +93,7 @@ def item_text(meeting: Meeting, shown: Shown) -> ItemText:
             f'ChangeKey="{attribute(shown.change_key)}"/>'
             f'<t:ParentFolderId Id="{ews_ids.folder_ids(shown.room_email)["calendar"]}"/>'
             f"<t:ItemClass>{item_class}</t:ItemClass>"
-            f"<t:Subject>{text(visible(meeting.subject) or name)}</t:Subject>"
+            f"<t:Subject>{text(shown_subject(meeting, shown.room_email))}</t:Subject>"
             f"<t:Sensitivity>{'Private' if meeting.is_private else 'Normal'}</t:Sensitivity>"),
         before_extended=(
             f"<t:Importance>Normal</t:Importance><t:DateTimeCreated>{write_date_time(created)}</t:DateTimeCreated>"

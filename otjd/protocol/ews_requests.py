@@ -12,17 +12,27 @@ from enum import Enum
 
 from lxml import etree
 
-from otjd.protocol import markup
+from otjd.protocol import ews_availability, ews_directory, ews_time_zones, markup
 from otjd.protocol.ews_restrictions import Condition, SortField, read_restriction, read_sort_order
 from otjd.protocol.ews_shapes import ItemShape, read_shape
-from otjd.protocol.request_parts import FolderRef, check_count, check_some, folders, integer, part, required, time
+from otjd.protocol.request_parts import (
+    FolderRef,
+    check_count,
+    check_some,
+    folders,
+    integer,
+    number,
+    part,
+    required,
+    time,
+)
 from otjd.protocol.soap import Envelope, SoapFault, schema_violation
 from otjd.protocol.timezones import time_zone
 
 IDS_LIMIT = 1000
 """Ids of items in one request, unless the caller of `read_request` allows another number."""
 
-_ID_LISTS = ("ItemIds", "SourceIds", "Items", "ItemChanges")
+_ID_LISTS = ("ItemIds", "SourceIds", "Items", "ItemChanges", "AttachmentIds")
 
 CHANGES_LIMIT = 512
 """Changes of one SyncFolderItems; the schema's own limit."""
@@ -71,11 +81,13 @@ class CalendarView:
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """A page of a list: from `offset` on, or with `from_end` from that far before its end towards its begin."""
+    """A page of a list: from `offset` on, or with `from_end` from that far before its end towards its begin, or
+    with `fraction` from that part of it on, a numerator and a denominator."""
 
     offset: int = 0
     max_entries: int | None = None
     from_end: bool = False
+    fraction: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,13 @@ class ResolveNames:
 
 
 @dataclass(frozen=True, slots=True)
+class GetAttachment:
+    """Give attachments."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """CreateItem, UpdateItem or DeleteItem: for each of its parts, whether it is the response to a meeting."""
 
@@ -162,8 +181,10 @@ class SyncFolderHierarchy:
     state: str
 
 
-Request = (GetFolder | FindItem | GetItem | ConvertId | FindFolder | ResolveNames | Change | SyncFolderItems
-           | SyncFolderHierarchy)
+Request = (GetFolder | FindItem | GetItem | ConvertId | FindFolder | ResolveNames | Change | GetAttachment
+           | SyncFolderItems | SyncFolderHierarchy | ews_availability.GetUserAvailability
+           | ews_directory.GetRoomLists | ews_directory.GetRooms | ews_directory.GetUserConfiguration
+           | ews_time_zones.GetServerTimeZones)
 
 
 def read_header(envelope: Envelope) -> Header:
@@ -210,9 +231,19 @@ def _find_item(element: etree._Element, zone: tzinfo) -> FindItem:
     elif (page := markup.child(element, "IndexedPageItemView")) is not None:
         view = PageView(max(0, integer(page, "Offset") or 0), integer(page, "MaxEntriesReturned"),
                         page.get("BasePoint", "").strip() == "End")
+    elif (page := markup.child(element, "FractionalPageItemView")) is not None:
+        view = PageView(max_entries=integer(page, "MaxEntriesReturned"), fraction=_fraction(page))
     return FindItem(read_shape(markup.child(element, "ItemShape")), view,
                     read_restriction(markup.child(element, "Restriction"), zone),
                     read_sort_order(markup.child(element, "SortOrder")), parents)
+
+
+def _fraction(page: etree._Element) -> tuple[int, int]:
+    numerator, denominator = (number(required(page, name), f"The '{name}' attribute", page)
+                              for name in ("Numerator", "Denominator"))
+    if not 0 <= numerator <= denominator or not denominator:
+        raise schema_violation(f"The page from {numerator}/{denominator} of a list on does not exist.", page)
+    return numerator, denominator
 
 
 def _get_item(element: etree._Element, _: tzinfo) -> GetItem:
@@ -245,6 +276,12 @@ def _change(parts: str) -> Callable[[etree._Element, tzinfo], Change]:
     return read
 
 
+def _get_attachment(element: etree._Element, _: tzinfo) -> GetAttachment:
+    ids = tuple(required(e, "Id") for e in markup.children(part(element, "AttachmentIds"), "AttachmentId"))
+    check_some(ids, "AttachmentIds", element)
+    return GetAttachment(ids)
+
+
 def _sync_folder_items(element: etree._Element, _: tzinfo) -> SyncFolderItems:
     limit = markup.content(part(element, "MaxChangesReturned")).strip()
     if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= CHANGES_LIMIT):
@@ -264,7 +301,15 @@ _OPERATIONS: dict[str, Callable[[etree._Element, tzinfo], Request]] = {
     "GetFolder": _get_folder, "FindItem": _find_item, "GetItem": _get_item, "ConvertId": _convert_id,
     "FindFolder": _find_folder, "ResolveNames": _resolve_names, "CreateItem": _change("Items"),
     "UpdateItem": _change("ItemChanges"), "DeleteItem": _change("ItemIds"),
-    "SyncFolderItems": _sync_folder_items, "SyncFolderHierarchy": _sync_folder_hierarchy}
+    "GetAttachment": _get_attachment,
+    "SyncFolderItems": _sync_folder_items, "SyncFolderHierarchy": _sync_folder_hierarchy,
+    "GetUserAvailabilityRequest": ews_availability.read_get_user_availability,
+    "GetServerTimeZones": ews_time_zones.read_get_server_time_zones,
+    "GetUserConfiguration": ews_directory.read_get_user_configuration,
+    "GetRoomLists": ews_directory.read_get_room_lists, "GetRooms": ews_directory.read_get_rooms}
+
+OPERATIONS = frozenset(_OPERATIONS)
+"""The names of the requests that are read."""
 
 
 

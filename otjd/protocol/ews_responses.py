@@ -20,11 +20,11 @@ MESSAGE_TEXTS = {
     "ErrorCalendarCannotUseIdForOccurrenceId": "The Id is not that of a recurring master.",
     "ErrorCalendarCannotUseIdForRecurringMasterId": "The Id is not that of an occurrence of a recurring master.",
     "ErrorCalendarEndDateIsEarlierThanStartDate": "EndDate is earlier than StartDate",
-    "ErrorCalendarFolderIsInvalidForCalendarView": "The calendar view can only be used with calendar folders.",
     "ErrorCalendarViewRangeTooBig": "The specified view range exceeds the maximum range of two years.",
     "ErrorCannotUseFolderIdForItemId": "Id must be an item Id.",
     "ErrorCannotUseItemIdForFolderId": "Id must be a folder Id.",
     "ErrorFolderNotFound": "The specified folder could not be found in the store.",
+    "ErrorInvalidAttachmentId": "The attachment Id is not valid: no item has attachments.",
     "ErrorInvalidIdEmpty": "Id is empty.",
     "ErrorInvalidIdMalformed": "Id is malformed.",
     "ErrorInvalidPagingMaxRows": "Max Rows must be greater than zero.",
@@ -37,7 +37,7 @@ MESSAGE_TEXTS = {
 
 
 _CONTAINERS = {"GetItem": "<m:Items/>", "GetFolder": "<m:Folders/>", "CreateItem": "<m:Items/>",
-               "UpdateItem": "<m:Items/>"}
+               "UpdateItem": "<m:Items/>", "GetAttachment": "<m:Attachments/>"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,13 @@ def items(written: str) -> str:
     return f"<m:Items>{written}</m:Items>"
 
 
-def root_folder(written: Iterable[str], *, total: int, is_last: bool, next_offset: int | None = None) -> str:
-    """What FindItem answers for one folder; `next_offset` only where the client pages."""
+def root_folder(written: Iterable[str], *, total: int, is_last: bool, next_offset: int | None = None,
+                is_fraction: bool = False) -> str:
+    """What FindItem answers for one folder; `next_offset` only where the client pages, and `is_fraction` where it
+    does so by fractions."""
     offset = "" if next_offset is None else f'IndexedPagingOffset="{next_offset}" '
+    if is_fraction:
+        offset = f'NumeratorOffset="{next_offset}" AbsoluteDenominator="{total}" '
     last = "true" if is_last else "false"
     return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{last}">'
             f"<t:Items>{''.join(written)}</t:Items></m:RootFolder>")

@@ -9,6 +9,10 @@ from zoneinfo import ZoneInfo
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 _BY_WINDOWS_NAME = {name.casefold(): key for name, key in WINDOWS_TO_OLSON.items()}
+
+WINDOWS_ZONES = {name.casefold(): name for name in WINDOWS_TO_OLSON}
+"""The ids of the time zones of Windows as they are written, by the same without letter case."""
+
 _DATE_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,30}))?"
                         r"(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)

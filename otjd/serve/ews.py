@@ -12,8 +12,8 @@ from datetime import datetime
 from twisted.logger import Logger
 
 from otjd.meetings.cache import MeetingCache
-from otjd.protocol import ews_responses, markup, soap
-from otjd.protocol.ews_requests import VERSIONS, Header, read_header, read_request
+from otjd.protocol import ews_responses, ews_wsdl, soap
+from otjd.protocol.ews_requests import OPERATIONS, VERSIONS, Header, read_header, read_request
 from otjd.protocol.ews_responses import ServerVersion
 from otjd.protocol.markup import DocumentLimits
 from otjd.protocol.soap import Dialect, Envelope, SoapFault
@@ -23,15 +23,6 @@ from otjd.serve.ews_answers import Answers
 from otjd.serve.ews_meetings import MeetingTexts
 from otjd.serve.join_details import JoinDetails
 from otjd.serve.limits import Limits
-
-_WSDL = (f'{soap.DECLARATION}<wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/" '
-         'xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/" xmlns:tns="{messages}" targetNamespace="{messages}">'
-         '<wsdl:portType name="ExchangeServicePortType"/>'
-         '<wsdl:binding name="ExchangeServiceBinding" type="tns:ExchangeServicePortType">'
-         '<soap:binding style="document" transport="http://schemas.xmlsoap.org/soap/http"/></wsdl:binding>'
-         '<wsdl:service name="ExchangeServices">'
-         '<wsdl:port name="ExchangeServicePort" binding="tns:ExchangeServiceBinding">'
-         '<soap:address location="{address}"/></wsdl:port></wsdl:service></wsdl:definitions>')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +56,8 @@ class EwsService:
     def __call__(self, call: Call) -> Reply:
         """Answer a call. Never raises: a bug of ours is logged and answered as Exchange answers one of its own."""
         if call.method in ("GET", "HEAD"):
-            address = markup.attribute(f"{call.base_url}/EWS/Exchange.asmx")
-            wsdl = _WSDL.format(messages=soap.MESSAGES, address=address)
-            return Reply(200, wsdl.encode(), operation=call.method)
+            wsdl = ews_wsdl.description(OPERATIONS, f"{call.base_url}/EWS/Exchange.asmx")
+            return Reply(200, wsdl, operation=call.method)
         dialect = soap.dialect_of(call.content_type)
         operation = ""
         try:

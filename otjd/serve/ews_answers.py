@@ -17,6 +17,7 @@ from otjd.protocol.ews_requests import (
     ConvertId,
     FindFolder,
     FindItem,
+    GetAttachment,
     GetFolder,
     GetItem,
     ItemRef,
@@ -32,6 +33,7 @@ from otjd.protocol.request_parts import FolderRef
 from otjd.protocol.soap import SoapFault
 from otjd.serve.answer_parts import Answer, Refused, each, is_own
 from otjd.serve.calls import Account
+from otjd.serve.ews_directory import Directory
 from otjd.serve.ews_meetings import MeetingTexts
 
 BACK_OFF_MS = 10_000
@@ -58,6 +60,7 @@ class _Page:
     total: int
     is_last: bool
     next_offset: int | None = None
+    is_fraction: bool = False
 
 
 class Answers:
@@ -67,6 +70,7 @@ class Answers:
         self._cache = cache
         self._texts = texts
         self._now = now
+        self._directory = Directory(cache, now=now, agenda=self._agenda, folder=_folder_name)
 
     def answer(self, request: Request, account: Account) -> Answer:
         """Answer `request`; errors of single folders and items are in their messages.
@@ -96,6 +100,10 @@ class Answers:
                               lambda sync: self._folder_changes(sync, account))
             case Change():
                 answer = each(request.operation, request.is_response, _changed)
+            case GetAttachment():
+                answer = each("GetAttachment", request.ids, _attachment)
+            case _:
+                answer = self._directory.answer(request, account)
         return answer
 
     def _find_item(self, request: FindItem, account: Account) -> Answer:
@@ -103,9 +111,11 @@ class Answers:
 
         def content(ref: FolderRef) -> str:
             name = _folder_name(ref, account)
-            _check_view(request.view, name)
-            if name != "calendar":
-                return ews_responses.root_folder((), total=0, is_last=True, next_offset=0)
+            _check_view(request.view)
+            if name != "calendar":  # the others are empty; Exchange would refuse a CalendarView of them
+                page = _page(request, Agenda(account.room))
+                return ews_responses.root_folder((), total=0, is_last=True, next_offset=page.next_offset,
+                                                 is_fraction=page.is_fraction)
             if len(listed) >= CALENDARS_LIMIT:
                 raise SoapFault("ErrorExceededFindCountLimit", "The same calendar is listed more than "
                                                                f"{CALENDARS_LIMIT} times in one request.")
@@ -113,7 +123,8 @@ class Answers:
             listed.append(page.total)
             return ews_responses.root_folder(
                 [self._texts.for_list(account, m, request.shape.extended) for m in page.meetings],
-                total=page.total, is_last=page.is_last, next_offset=page.next_offset)
+                total=page.total, is_last=page.is_last, next_offset=page.next_offset,
+                is_fraction=page.is_fraction)
 
         answer = each("FindItem", request.folders, content)
         return Answer(answer.messages, answer.error, max(listed, default=None))
@@ -204,6 +215,11 @@ def _changed(is_response: bool) -> str:
     return "<m:Items/>"
 
 
+def _attachment(_: str) -> str:
+    """No item has attachments."""
+    raise Refused("ErrorInvalidAttachmentId")
+
+
 def _own_id(text: str, kind: IdKind, otherwise: str) -> bytes:
     if not text:
         raise Refused("ErrorInvalidIdEmpty")
@@ -230,12 +246,10 @@ def _folder_name(ref: FolderRef, account: Account) -> str:
     return name
 
 
-def _check_view(view: CalendarView | PageView, folder: str) -> None:
+def _check_view(view: CalendarView | PageView) -> None:
     if view.max_entries is not None and view.max_entries <= 0:
         raise Refused("ErrorInvalidPagingMaxRows")
     if isinstance(view, CalendarView):
-        if folder != "calendar":
-            raise Refused("ErrorCalendarFolderIsInvalidForCalendarView")
         if view.end < view.start:
             raise Refused("ErrorCalendarEndDateIsEarlierThanStartDate")
         if view.end - view.start > VIEW_LIMIT:
@@ -263,5 +277,8 @@ def _page(request: FindItem, agenda: Agenda) -> _Page:
         begin = max(0, end - limit)
         return _Page(meetings[begin:end], total, is_last=begin == 0, next_offset=total - begin)
     begin = min(view.offset, total)
+    if view.fraction is not None:
+        begin = total * view.fraction[0] // view.fraction[1]
     end = min(total, begin + limit)
-    return _Page(meetings[begin:end], total, is_last=end == total, next_offset=end)
+    return _Page(meetings[begin:end], total, is_last=end == total, next_offset=end,
+                 is_fraction=view.fraction is not None)

@@ -127,7 +127,7 @@ def test_times_without_zone_are_in_that_of_the_time_zone_context() -> None:
 
 @pytest.mark.parametrize(("view", "expected"), [
     ("", PageView()),
-    ('<m:FractionalPageItemView Numerator="1" Denominator="2"/>', PageView()),
+    ('<m:FractionalPageItemView Numerator="1" Denominator="2"/>', PageView(fraction=(1, 2))),
     ('<m:IndexedPageItemView MaxEntriesReturned="100" Offset="20" BasePoint="Beginning"/>', PageView(20, 100)),
     ('<m:IndexedPageItemView Offset="-1" BasePoint="End"/>', PageView(0, None, from_end=True)),
 ])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import zeep
 from lxml import etree
 
 from otjd.meetings.model import Meeting
+from otjd.protocol.ews_requests import OPERATIONS
 from otjd.serve.limits import Limits
 from tests.serve.ews_support import (
     ACCOUNT,
+    NAMESPACES,
     OTHER_ROOM,
     ROOM,
+    SCHEMAS,
     SOAP_12,
     UNKNOWN_ID,
     Exchange,
@@ -26,6 +31,7 @@ from tests.serve.ews_support import (
     get_item,
     page_view,
     pairs,
+    schema,
     subjects,
     texts,
 )
@@ -195,11 +201,50 @@ def test_the_content_type_does_not_matter(exchange: Exchange, content_type: str)
     assert exchange.post(envelope(calendar_view()), content_type=content_type).meetings == 3
 
 
-def test_get_describes_the_service(exchange: Exchange) -> None:
+# what Microsoft's own description names, besides those of it that the published schema has
+OTHER_OPERATIONS = (
+    "ArchiveItem", "CreateFolderPath", "FindAvailableMeetingTimes", "FindMailboxStatisticsByKeywords",
+    "FindMessageTrackingReport", "GetClientExtension", "GetImItemList", "GetInboxRules", "GetMailTips",
+    "GetMessageTrackingReport", "GetPhoneCallInformation", "GetServiceConfiguration", "GetUserOofSettingsRequest",
+    "PlayOnPhone", "SetUserOofSettingsRequest", "UpdateInboxRules")
+
+
+def operations_of_microsoft() -> list[str]:
+    """The elements of the schema that have an answer, and those above."""
+    path, names = SCHEMAS / "interop" / "messages.xsd", set()
+    if path.exists():
+        elements = etree.parse(path).getroot().iterfind("{http://www.w3.org/2001/XMLSchema}element")
+        names = {str(e.get("name")) for e in elements}
+    return sorted(n for n in {*names, *OTHER_OPERATIONS} if f"{n}Response" in names or n in OTHER_OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", [n for n in operations_of_microsoft() if n not in OPERATIONS])
+def test_every_operation_that_is_not_served_is_a_fault_that_says_so(exchange: Exchange, operation: str) -> None:
+    reply = exchange.post(envelope(f"<m:{operation}/>"))
+    assert (reply.status, reply.operation, reply.error) == (500, operation, "ErrorInvalidOperation")
+    assert b"<html" not in reply.body.lower()
+
+
+def test_what_is_served_is_among_what_microsoft_describes() -> None:
+    if schema() is None:
+        pytest.skip("the published schema is not beside the checkout")
+    assert set(operations_of_microsoft()) >= OPERATIONS - {"GetUserAvailabilityRequest"}
+
+
+def test_get_describes_the_service_to_a_soap_tool(exchange: Exchange, tmp_path: Path) -> None:
     reply = exchange.post(b"", method="GET", path="/EWS/Services.wsdl")
     assert (reply.status, reply.content_type) == (200, "text/xml; charset=utf-8")
-    assert etree.fromstring(reply.body).tag == "{http://schemas.xmlsoap.org/wsdl/}definitions"
-    assert b'location="https://otj.example.com/EWS/Exchange.asmx"' in reply.body
+    file = tmp_path / "Services.wsdl"
+    file.write_bytes(reply.body)
+    client: Any = zeep.Client  # the library has no types
+    (service,) = client(str(file)).wsdl.services.values()
+    (port,) = service.ports.values()
+    assert port.binding_options["address"] == "https://otj.example.com/EWS/Exchange.asmx"
+    described = {str(o.input.body.qname.localname): o for o in port.binding.all().values()}
+    assert set(described) == OPERATIONS
+    assert {o.style for o in described.values()} == {"document"}
+    assert described["FindItem"].soapaction == f"{NAMESPACES['m']}/FindItem"
+    assert described["GetUserAvailabilityRequest"].output.body.qname.localname == "GetUserAvailabilityResponse"
 
 
 def test_other_methods_are_refused(exchange: Exchange) -> None:

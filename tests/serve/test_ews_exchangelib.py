@@ -156,3 +156,39 @@ def test_folders_are_walked_names_resolved_and_changes_denied(asked: list[str]) 
     booking = exchangelib.CalendarItem(account=own, folder=own.calendar, subject="Mine", start=start, end=start)
     with pytest.raises(exchangelib.errors.ErrorAccessDenied):
         booking.save()
+
+
+def test_free_time_is_told_in_the_zone_that_was_asked_in(asked: list[str]) -> None:
+    own = account()
+    berlin = exchangelib.EWSTimeZone("Europe/Berlin")
+    start = exchangelib.EWSDateTime(2026, 3, 2, 0, 0, tzinfo=berlin)
+    found = list(own.protocol.get_free_busy_info(
+        [(own, "Room", False), ("lounge@example.com", "Required", False)], start, start + timedelta(days=3),
+        merged_free_busy_interval=60))
+    assert asked[1:] == ["GetServerTimeZones", "GetUserAvailabilityRequest ErrorMailRecipientNotFound"]
+    view, missing = found
+    assert isinstance(missing, exchangelib.errors.ErrorMailRecipientNotFound)
+    assert view.view_type == "DetailedMerged"
+    assert view.merged == "0" * 10 + "2" + "0" * 22 + "2" + "0" * 15 + "2" * 23
+    assert [(e.start, e.details.subject) for e in view.calendar_events][:2] == [
+        (NOW + timedelta(hours=1), "Weekly & <ö>"), (NOW + timedelta(days=1), "Series")]
+    assert view.working_hours_timezone.bias == -60
+    assert [(str(p.start), str(p.end)) for p in view.working_hours] == [("08:00:00", "17:00:00")]
+
+
+def test_time_zones_and_lists_of_rooms_are_told(asked: list[str]) -> None:
+    own = account()
+    known = {z.id: z for z in own.protocol.get_timezones(return_full_timezone_data=True)}
+    assert {"UTC", "W. Europe Standard Time", "Pacific Standard Time"} <= set(known)
+    for zone in known.values():
+        zone.get_std_and_dst(for_year=2026)
+    assert list(own.protocol.get_roomlists()) == []
+    assert list(own.protocol.get_rooms("rooms@example.com")) == []
+
+
+def test_stored_settings_are_read(asked: list[str]) -> None:
+    own = account()
+    options = own.root.get_user_configuration(name="OWA.UserOptions")
+    assert options.dictionary == {"timezone": "UTC"}
+    with pytest.raises(exchangelib.errors.ErrorItemNotFound):
+        own.calendar.get_user_configuration(name="Calendar")

@@ -84,7 +84,14 @@ def test_responses_to_meetings_succeed_and_everything_else_is_denied(exchange: E
     assert exchange.cache.agenda(ROOM) is before
 
 
+def test_no_item_has_attachments(exchange: Exchange) -> None:
+    asked = '<t:AttachmentId Id="abc"/><t:AttachmentId Id="def"/>'
+    messages = exchange.ask(f"<m:GetAttachment><m:AttachmentIds>{asked}</m:AttachmentIds></m:GetAttachment>")
+    assert codes(messages) == ["ErrorInvalidAttachmentId"] * 2
+
+
 @pytest.mark.parametrize("request_", [
+    "<m:GetAttachment/>", "<m:GetAttachment><m:AttachmentIds/></m:GetAttachment>",
     "<m:CreateItem/>", "<m:CreateItem><m:Items/></m:CreateItem>", "<m:ResolveNames/>", "<m:FindFolder/>",
     "<m:DeleteItem><m:ItemIds/></m:DeleteItem>"])
 def test_what_lacks_a_required_part_is_a_schema_violation(exchange: Exchange, request_: str) -> None:

@@ -73,7 +73,6 @@ def test_a_view_of_hundreds_of_meetings_is_listed_whole(exchange: Exchange) -> N
     (calendar_view(more='MaxEntriesReturned="0"'), "ErrorInvalidPagingMaxRows"),
     (page_view('<m:IndexedPageItemView MaxEntriesReturned="-1" Offset="0" BasePoint="Beginning"/>'),
      "ErrorInvalidPagingMaxRows"),
-    (calendar_view(folder='<t:DistinguishedFolderId Id="inbox"/>'), "ErrorCalendarFolderIsInvalidForCalendarView"),
     (calendar_view(folder='<t:DistinguishedFolderId Id="voicemail"/>'), "ErrorFolderNotFound"),
     (calendar_view(folder='<t:FolderId Id=""/>'), "ErrorInvalidIdEmpty"),
     (calendar_view(folder='<t:FolderId Id="x"/>'), "ErrorInvalidIdMalformed"),
@@ -116,6 +115,24 @@ def test_pages_follow_each_other(exchange: Exchange, view: str, shown: list[str]
     assert texts(messages, ".//m:RootFolder/@*") == [offset, "3", is_last]
 
 
+@pytest.mark.parametrize(("numerator", "shown", "attributes"), [
+    (0, ["Now", "Later"], ["2", "3", "3", "false"]), (2, ["Later", "Tomorrow"], ["3", "3", "3", "true"]),
+    (4, [], ["3", "3", "3", "true"])])
+def test_a_page_can_begin_at_a_fraction_of_the_list(exchange: Exchange, numerator: int, shown: list[str],
+                                                    attributes: list[str]) -> None:
+    view = f'<m:FractionalPageItemView MaxEntriesReturned="2" Numerator="{numerator}" Denominator="4"/>'
+    messages = exchange.ask(page_view(view))
+    assert subjects(messages) == shown
+    assert texts(messages, ".//m:RootFolder/@*") == attributes
+
+
+@pytest.mark.parametrize("fraction", [
+    'Numerator="2" Denominator="1"', 'Numerator="0" Denominator="0"', 'Numerator="-1" Denominator="2"',
+    'Numerator="0"', 'Numerator="a" Denominator="2"'])
+def test_a_fraction_that_is_none_is_a_schema_violation(exchange: Exchange, fraction: str) -> None:
+    assert exchange.fault(page_view(f"<m:FractionalPageItemView {fraction}/>")) == "ErrorSchemaValidation"
+
+
 def test_a_page_has_at_most_a_thousand_items(exchange: Exchange) -> None:
     exchange.show(*(meeting(f"m{n}", NOW + timedelta(minutes=n)) for n in range(1001)))
     messages = exchange.ask(page_view(page(MaxEntriesReturned=5000, Offset=0, BasePoint="Beginning")))
@@ -135,9 +152,14 @@ def test_restriction_and_order_are_applied(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("folder", [f for f in ews_ids.FOLDERS if f != "calendar"])
-def test_other_folders_are_empty(exchange: Exchange, folder: str) -> None:
-    reply = exchange.post(envelope(page_view(folder=folder)))
+@pytest.mark.parametrize("view", [
+    "", page(MaxEntriesReturned=5, Offset=0, BasePoint="Beginning"),
+    '<m:FractionalPageItemView Numerator="1" Denominator="2"/>',
+    '<m:CalendarView StartDate="2026-03-01T00:00:00Z" EndDate="2026-04-01T00:00:00Z"/>'])
+def test_other_folders_are_empty_whatever_the_view(exchange: Exchange, folder: str, view: str) -> None:
+    reply = exchange.post(envelope(page_view(view, folder=folder)))
     assert texts(body_of(reply), ".//m:RootFolder/@TotalItemsInView") == ["0"]
+    assert texts(body_of(reply), ".//m:RootFolder/@IncludesLastItemInRange") == ["true"]
     assert (reply.error, reply.meetings) == ("", None)
 
 
