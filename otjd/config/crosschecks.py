@@ -14,9 +14,9 @@ from otjd.config.integrations import (
 )
 from otjd.config.problems import nearest, shown
 from otjd.config.reader import Element, Findings
-from otjd.config.rooms import Endpoint, EndpointGroup, Profile, Rule
+from otjd.config.rooms import Endpoint, EndpointGroup, PolyFamily, Profile, Rule
 from otjd.config.rule_checks import check_rules
-from otjd.config.services import Log, Node
+from otjd.config.services import CalendarService, Log, Node
 
 
 def cross_check(findings: Findings) -> None:
@@ -37,6 +37,7 @@ def cross_check(findings: Findings) -> None:
     _exists(findings, findings.of(Rule), "profile", profiles)
     _exists(findings, endpoints, "mjx_endpoint_group_name", groups)
     _locations(findings)
+    _kept_texts(findings)
     _wire_endpoints(findings, [e.value.name for e in endpoints])
     check_rules(findings)
     check_access(findings)
@@ -78,6 +79,19 @@ def _locations(findings: Findings) -> None:
             if here and group.value.location not in ("", here) and "location" not in node.faulty:
                 findings.warning(group, "location", shown(group.value.location), f"{shown(here)}, as in [node]",
                                  "this node does not serve the group; right if another one does")
+
+
+def _kept_texts(findings: Findings) -> None:
+    """Warn where an endpoint that dials what a token says is not given one."""
+    for service in findings.of(CalendarService):
+        for endpoint in findings.of(Endpoint):
+            of_endpoint = endpoint.value.invitation_text
+            if (of_endpoint or service.value.invitation_text) == "keep" and (
+                    endpoint.value.poly_family in (PolyFamily.HDX, PolyFamily.GROUP)):
+                found = '"keep"' if of_endpoint else '"keep", as in [calendar_service]'
+                findings.warning(endpoint, "invitation_text", found, '"drop" or "append"',
+                                 "HDX and Group dial what a token says, and find none in the invitation: no Join "
+                                 "button", because_of=("poly_family",))
 
 
 def _wire_endpoints(findings: Findings, names: list[str]) -> None:

@@ -113,10 +113,12 @@ class VisitLog:
 
     def refused(self, visit: Visit, status: int, error: str) -> None:
         """A request was answered before anybody asked who sends it; `/healthz` is of no interest."""
-        level = LogLevel.debug if status in (200, 503) else LogLevel.info
+        is_health = status in (200, 503)
+        level = LogLevel.debug if is_health else LogLevel.info
         self._log.emit(level, "{method} {path} of {address} answered {status} {error} in {elapsed_ms} ms "
                        "({user_agent})", status=status, error=error, **visit.fields())
-        self._capture(visit, status=status, error=error)
+        if not is_health:
+            self._capture(visit, status=status, error=error)
 
     def cut_off(self, address: str, status: int, error: str) -> None:
         """A request was refused before it was read whole."""

@@ -202,6 +202,17 @@ def test_fips_warns_of_hdx_which_needs_ntlm(read: Read) -> None:
     assert the_warning(loaded).where == 'endpoints[1] "Boardroom".poly_family'
 
 
+@pytest.mark.parametrize("family", ["hdx", "group"])
+def test_a_text_that_is_kept_warns_where_only_a_token_is_dialled(read: Read, family: str) -> None:
+    endpoint = ENOUGH + POLY + f'poly_family = "{family}"\n'
+    warning = the_warning(read(endpoint + 'invitation_text = "keep"\n'))
+    assert (warning.where, warning.found) == ('endpoints[1] "Boardroom".invitation_text', '"keep"')
+    everywhere = '[calendar_service]\ninvitation_text = "keep"\n'
+    assert "[calendar_service]" in the_warning(read(everywhere + endpoint)).found
+    assert_clean(read(everywhere + endpoint + 'invitation_text = "append"\n'))
+    assert_clean(read(everywhere + endpoint.replace(f'"{family}"', '"trio"')))
+
+
 def test_the_wire_log_warns_of_an_endpoint_that_does_not_exist(read: Read) -> None:
     toml = '[log]\nwire_endpoints = ["{}"]\n' + ENOUGH + POLY
     assert_clean(read(toml.format("Boardroom")))

@@ -125,6 +125,7 @@ def test_who_did_not_sign_in_is_in_a_file_of_their_own(settings: WireSettings) -
     wire.ask(body=b"<first/>")
     wire.ask(Authorization=basic("nobody", "x"))
     wire.ask("GET", "/owa")
+    wire.ask("GET", "/healthz")
     wire.ask(Authorization=basic("boardroom", "wrong"))
     world.connect().send(b"\x16\x03\x01 nonsense\r\n\r\n")
     unidentified = [(header.get("path"), header["status"]) for header, _, _ in of(settings, "")]
