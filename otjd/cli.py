@@ -74,7 +74,7 @@ def _rules_import(options: argparse.Namespace) -> int:
     except OSError as error:
         sys.stderr.write(f"otjd: {options.file} cannot be read: {error.strerror}\n")
         return 2
-    return run(content, options.profile, write=_write, complain=sys.stderr.write)
+    return run(content, options.profiles or ["default"], write=_write, complain=sys.stderr.write)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -148,8 +148,9 @@ def _parser() -> argparse.ArgumentParser:
 
     imported = rules.add_parser("import", help="print rules exported by the vendor's REST API as TOML")
     imported.add_argument("file", metavar="FILE", help="JSON of mjx_meeting_processing_rule, or - for stdin")
-    imported.add_argument("--profile", default="default", metavar="NAME",
-                          help="profile of the rules (%(default)s)")
+    imported.add_argument("--profile", action="append", dest="profiles", metavar="[ID=]NAME",
+                          help="profile of the rules (default); where the export is of several, once for each "
+                               "with its id there, the number at the end of mjx_integration")
     imported.set_defaults(run=_rules_import)
 
     status = commands.add_parser("status", help="show how a running node is doing")
