@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from otjd.rules.patterns import DOMAIN, END_OF_HOST, SEPARATOR, START_OF_USER, digit_groups, ungrouped
+from otjd.rules.patterns import (
+    DOMAIN,
+    END_OF_HOST,
+    SEPARATOR,
+    START_OF_USER,
+    around_each_at,
+    digit_groups,
+    ungrouped,
+)
 
 KEY = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?"
 """The user part of a tenant key."""
@@ -55,7 +63,7 @@ def coordinates(text: str, address: re.Pattern[str], *, only_video_labels: bool 
     label in a language that is not known here.
     """
     taken = 0
-    for key in islice(address.finditer(text), _KEYS_LIMIT):
+    for key in islice(around_each_at(text, address), _KEYS_LIMIT):
         found = _behind_key(text, key.end(), only_video_labels) or _before_key(text, taken, key.start())
         if found is None:
             continue

@@ -13,7 +13,7 @@ from otjd.rules.budget import LimitExceededError
 from otjd.rules.event import MeetingEvent
 from otjd.rules.fallback import fallback
 from otjd.rules.meeting_type import Clock, Finder, Found, Place
-from otjd.rules.registry import KNOWN, supported
+from otjd.rules.registry import KNOWN, may_be_of, supported
 from otjd.rules.rule import LENGTHS, Rule, RuleError
 from otjd.rules.templates import Template, TemplateFailure, compile_template
 
@@ -97,7 +97,7 @@ class CompiledRule:
         found = match = None
         reason = ""
         try:
-            found = self.find(event)
+            found = self.find(event) if may_be_of(event, self.rule.meeting_type) else None
             match = None if found is None else self._match(found)
         except TimeoutError:
             reason = "its expression took too long"

@@ -144,8 +144,8 @@ def _unwrapped(link: str, rewritings: tuple[_Rewriting, ...]) -> str | None:
 
 
 _SIGNS = ("safelinks.protection.", "urldefense.", "linkprotect.cudasvc.com", "secure-web.cisco.com",
-          "protection.sophos.com", "protect.checkpoint.com", "trendmicro.com", "www.google.",
-          "\t", "\r", "\n")  # which urlsplit removes, even from within a host
+          "protection.sophos.com", "protect.checkpoint.com", "trendmicro.com", "www.google.")
+_REMOVED_BY_URLSPLIT = str.maketrans("", "", "\t\r\n")
 _ASCII_ALIKE = str.maketrans({"\u017f": "s", "\u212a": "k", "\u0130": "i", "\u0131": "i"})
 """The only characters beyond ASCII that an expression that ignores letter case takes for a letter of ASCII."""
 
@@ -163,7 +163,7 @@ def may_be_rewritten(text: str) -> bool:
 
 def original(link: str) -> str:
     """The link that was rewritten, or `link` itself where it was not or cannot be undone."""
-    if not may_be_rewritten(link):
+    if not may_be_rewritten(link.translate(_REMOVED_BY_URLSPLIT)):
         return link
     for _ in range(NESTING_LIMIT):
         inside = _unwrapped(link, _REWRITINGS)

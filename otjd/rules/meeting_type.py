@@ -55,6 +55,11 @@ class MeetingType:
     prepare: Prepare
     variables: tuple[str, ...] = ()
     looks_in: tuple[Place, ...] = (Place.BODY,)
+    signs: tuple[str, ...] = ()
+    """RE2 expressions in lower case, one of which is in every invitation of this type: see `otjd.rules.signs`.
+
+    Empty for types that may find something in any.
+    """
     default_transform: str = ""
     """A template over the variables; empty for types that make the alias themselves."""
     looks_for: str = ""

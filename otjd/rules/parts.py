@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from urllib.parse import unquote
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.links import original
-from otjd.rules.patterns import END_OF_HOST, WebAddress, property_links, web_address
+from otjd.rules.patterns import END_OF_HOST, WebAddress, around_each_at, property_links, web_address
 from otjd.rules.text import links_in
 
 _WITH_ADDRESS = re.compile(r"(?:sips?|mailto):", re.IGNORECASE)
 _SCHEMELESS = re.compile(r"(?<![\w.@/=&?#%:+~$-])(?:[A-Za-z0-9-]{1,63}\.){1,5}[A-Za-z]{2,10}/[^\s<>\"]{1,500}")
+_TOP_LEVEL = re.compile(r"\.[A-Za-z]{2,10}/")
+_HOST_BEFORE = re.compile(r"[A-Za-z0-9.-]+\Z")
+_HOST_LIMIT = 400
 _PERSON = re.compile(r"\b(?:im|conf|callto|pres|lync|skype|xmpp):\s{0,3}<?(?:sips?:)?\Z", re.IGNORECASE)
 _PUNCTUATION = ".,;:!?'*|)]}"
 _ICALENDAR_LINKS = ("X-GOOGLE-CONFERENCE", "X-GOOGLE-HANGOUT")
@@ -46,16 +50,16 @@ def address_pattern(user: str, domain: str) -> re.Pattern[str]:
     return re.compile(rf"{_START}(?P<user>{user})@(?P<domain>{domain}){END_OF_HOST}", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
 class Part:
     """One part of an event: a text, and links that a mail filter may have rewritten undone."""
 
-    text: str
-    links: tuple[str, ...]
+    def __init__(self, text: str, links: tuple[str, ...]) -> None:
+        self.text = text
+        self.links = links
 
     def addresses(self, pattern: re.Pattern[str]) -> Iterator[Address]:
         """The addresses of the text, then those of its links; none of presence and none of a person's calls."""
-        for match in islice(pattern.finditer(self.text), _MANY):
+        for match in islice(around_each_at(self.text, pattern), _MANY):
             before = self.text[max(0, match.start() - _BEFORE):match.start()]
             if not _PERSON.search(before):
                 yield _address(match, before)
@@ -66,14 +70,28 @@ class Part:
                 if found is not None:
                     yield _address(found, address[:found.start()])
 
-    def web_addresses(self) -> Iterator[WebAddress]:
+    def web_addresses(self) -> tuple[WebAddress, ...]:
         """The web addresses of the links, then those that the text has without `https://`."""
-        bare = (f"https://{m[0].rstrip(_PUNCTUATION)}" for m in islice(_SCHEMELESS.finditer(self.text), _MANY))
-        for links in (self.links, bare):
-            for link in links:
-                address = web_address(original(link))
-                if address is not None:
-                    yield address
+        return self._web_addresses
+
+    @cached_property
+    def _web_addresses(self) -> tuple[WebAddress, ...]:
+        bare = (f"https://{link.rstrip(_PUNCTUATION)}" for link in islice(_schemeless(self.text), _MANY))
+        found = (web_address(original(link)) for links in (self.links, bare) for link in links)
+        return tuple(address for address in found if address is not None)
+
+
+def _schemeless(text: str) -> Iterator[str]:
+    """What looks like a web address without `https://`: around each slash behind what may be a domain."""
+    end = 0
+    for slash in _TOP_LEVEL.finditer(text):
+        if slash.start() < end:
+            continue
+        host = _HOST_BEFORE.search(text, max(end, slash.start() - _HOST_LIMIT), slash.start())
+        found = _SCHEMELESS.match(text, host.start()) if host else None
+        if found:
+            end = found.end()
+            yield found[0]
 
 
 def _address(match: re.Match[str], before: str) -> Address:
@@ -82,6 +100,10 @@ def _address(match: re.Match[str], before: str) -> Address:
 
 def of_properties(event: MeetingEvent) -> Part:
     """What the calendar itself knows of the online meeting."""
+    return event.once(_of_properties)
+
+
+def _of_properties(event: MeetingEvent) -> Part:
     extensions = (event.properties.get(name) for name in _ICALENDAR_LINKS)
     links = (original(link.strip()) for link in extensions if isinstance(link, str) and len(link) < _LINK_LIMIT)
     return Part("", (*property_links(event), *links))
@@ -89,11 +111,19 @@ def of_properties(event: MeetingEvent) -> Part:
 
 def of_body(event: MeetingEvent) -> Part:
     """The body."""
+    return event.once(_of_body)
+
+
+def _of_body(event: MeetingEvent) -> Part:
     return Part(event.body.text, event.body.links)
 
 
 def of_location(event: MeetingEvent) -> Part:
     """The location."""
+    return event.once(_of_location)
+
+
+def _of_location(event: MeetingEvent) -> Part:
     return Part(event.location, links_in(event.location))
 
 

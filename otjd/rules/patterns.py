@@ -30,6 +30,10 @@ SEPARATOR = r"[ *]{0,3}[:：]?[\s*•·|]{0,5}"
 _SEPARATOR = re.compile(SEPARATOR)
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9])?")
 _DOMAIN = re.compile(DOMAIN)
+_AFTER_AT = re.compile(r"[\w.-]{1,1500}")
+_USER_LIMIT = 128
+_LOOK_AHEAD = 20
+_PLAIN = re.compile(r"(https?)://([A-Za-z0-9.-]+)(/[!\"$->@-~]*)?(?:\?([!\"$-~]*))?(?:#([!-~]*))?", re.IGNORECASE)
 _PARAMETERS_LIMIT = 100
 _LINKS_LIMIT = 100
 
@@ -115,6 +119,22 @@ def digit_groups(least: int, most: int) -> str:
 def ungrouped(text: str) -> str:
     """An id without the blanks and hyphens between its groups; leading zeros stay."""
     return re.sub(r"[\s-]+", "", text)
+
+
+def around_each_at(text: str, address: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """What `address.finditer(text)` gives, without a look at what is far from any @.
+
+    `address` has exactly one @, at most 128 characters before it, and letters, digits, dots and hyphens behind it.
+    """
+    end = 0
+    at = text.find("@")
+    while at >= 0:
+        host = _AFTER_AT.match(text, at + 1)
+        match = address.search(text, max(end, at - _USER_LIMIT), host.end() + _LOOK_AHEAD) if host else None
+        if match:
+            yield match
+        end = match.end() if match else at + 1
+        at = text.find("@", end)
 
 
 def behind(text: str, label: re.Pattern[str], value: re.Pattern[str]) -> Iterator[re.Match[str]]:

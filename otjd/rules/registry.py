@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 
 from otjd.rules import types
+from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import MeetingType
+from otjd.rules.signs import absent
 
 KNOWN = (
     "pexipinfinity", "pexipservice", "teams", "teamssipguestjoin", "polyteamsbody", "ciscoteamsbody",
@@ -22,6 +24,16 @@ KNOWN = (
 def supported() -> Mapping[str, MeetingType]:
     """The types by name."""
     return MappingProxyType({found.name: found for found in _found()})
+
+
+@cache
+def _absent() -> Callable[[MeetingEvent], frozenset[str]]:
+    return absent(supported().values())
+
+
+def may_be_of(event: MeetingEvent, name: str) -> bool:
+    """Whether it is worth the time to look for a meeting of this type in an event; never wrongly False."""
+    return name not in event.once(_absent())
 
 
 def _found() -> Iterator[MeetingType]:

@@ -117,7 +117,7 @@ def links_in(text: str, first: tuple[str, ...] = ()) -> tuple[str, ...]:
         return ()
     joined = visible("\n".join(found)).replace("&amp;", "&")  # no link has a line end
     links = joined.split("\n")
-    if may_be_rewritten(joined.replace("\n", " ")):
+    if may_be_rewritten(joined):
         links = [visible(original(link.strip())) for link in links]
     return tuple(dict.fromkeys(link for link in links if link))
 

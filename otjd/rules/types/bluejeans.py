@@ -41,6 +41,7 @@ def _meeting(part: Part) -> re.Match[str] | None:
 
 TYPE = MeetingType("bluejeans", by(find), variables=("meeting_id", "pin", "include_pin"),
                    looks_in=(Place.BODY, Place.LOCATION),
+                   signs=(r"bluejeans\.com", r"bjn\.vc"),
                    default_transform="{{meeting_id}}{% if include_pin and pin %}.{{pin}}{% endif %}@bjn.vc",
                    looks_for="a link to a BlueJeans meeting with its id, or <id>@bjn.vc",
                    example="""\

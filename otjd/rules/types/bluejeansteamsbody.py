@@ -24,6 +24,7 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
 
 
 TYPE = MeetingType("bluejeansteamsbody", by(find), variables=("meeting_id", "domain", "tenant_id"),
+                   signs=(r"teams\.bjn\.vc",),
                    default_transform="{{tenant_id}}.{{meeting_id}}@teams.bjn.vc",
                    looks_for="<tenant>@teams.bjn.vc with a VTC conference id behind it",
                    example="""\

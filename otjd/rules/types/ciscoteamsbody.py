@@ -44,6 +44,7 @@ def instructions(address: WebAddress) -> dict[str, str] | None:
 
 TYPE = MeetingType("ciscoteamsbody", by(find), variables=("conf_id", "tenant_key", "domain"),
                    looks_in=(Place.BODY, Place.LOCATION),
+                   signs=("/msteams", r"@m\.webex\.com"),
                    default_transform="{{conf_id}}.{{tenant_key}}@{{domain}}",
                    looks_for="a webex.com/msteams link, or a tenant key at m.webex.com with a video id",
                    example="""\

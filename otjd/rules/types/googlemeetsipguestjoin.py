@@ -48,6 +48,7 @@ def _conference_id(event: MeetingEvent) -> Iterator[str]:
 
 TYPE = MeetingType("googlemeetsipguestjoin", by(find), variables=("meeting_id", "company_id"),
                    looks_in=(Place.PROPERTIES, Place.LOCATION, Place.BODY),
+                   signs=(r"meet\.google\.com",),
                    default_transform="{{meeting_id|replace('-', '')}}"
                                      "{% if company_id %}.{{company_id}}{% endif %}@google.pexip.me",
                    looks_for="a Meet code of 3-4-3 letters, such as meet.google.com/bcd-fghj-klm",

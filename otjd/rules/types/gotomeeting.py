@@ -56,7 +56,9 @@ def _candidates(part: Part) -> Iterator[tuple[str, str]]:
 
 
 TYPE = MeetingType("gotomeeting", by(find), variables=("meeting_id", "domain"),
-                   looks_in=(Place.BODY, Place.LOCATION), default_transform="{{meeting_id}}@{{domain}}",
+                   looks_in=(Place.BODY, Place.LOCATION),
+                   signs=(r"inroomlink\.goto\.com", "[0-9]@[0-9]", "[0-9]##[0-9]"),
+                   default_transform="{{meeting_id}}@{{domain}}",
                    looks_for="the lines for room systems: <address>##<id>, or <id>@<address>",
                    example="""\
 Please join my meeting from your computer, tablet or smartphone.

@@ -88,6 +88,7 @@ def _variables(address: Address) -> dict[str, str]:
 
 TYPE = MeetingType("hangouts", by(find), variables=("meeting_id", "domain"),
                    looks_in=(Place.PROPERTIES, Place.BODY, Place.LOCATION),
+                   signs=("[0-9]{13}@", r"tel\.meet"),
                    default_transform="{{meeting_id}}@{{domain}}",
                    looks_for="<13 digits>@<domain>, or where the rule has a domain the pin of a tel.meet link",
                    example="""\

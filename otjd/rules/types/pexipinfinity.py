@@ -32,7 +32,8 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
 
 
 TYPE = MeetingType("pexipinfinity", by(find), variables=("meeting_id", "domain"),
-                   looks_in=(Place.BODY, Place.LOCATION), default_transform="{{meeting_id}}@{{domain}}",
+                   looks_in=(Place.BODY, Place.LOCATION), signs=("pexip://",),
+                   default_transform="{{meeting_id}}@{{domain}}",
                    looks_for="a link pexip://<meeting id>@<domain>",
                    example="""\
 Please join my Pexip Virtual Meeting Room in one of the following ways:

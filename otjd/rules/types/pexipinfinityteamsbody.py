@@ -34,7 +34,8 @@ def instructions(address: WebAddress) -> dict[str, str] | None:
 
 
 TYPE = MeetingType("pexipinfinityteamsbody", by(find), variables=("meeting_id", "domain", "prefix"),
-                   looks_in=(Place.BODY, Place.LOCATION), default_transform="{{prefix}}{{meeting_id}}@{{domain}}",
+                   looks_in=(Place.BODY, Place.LOCATION), signs=(r"/teams/*\?",),
+                   default_transform="{{prefix}}{{meeting_id}}@{{domain}}",
                    looks_for="a link /teams/?conf=<id>&ivr=<key>&d=<domain>",
                    example="""\
 Microsoft Teams meeting

@@ -38,7 +38,8 @@ def _room(part: Part) -> dict[str, str] | None:
 
 
 TYPE = MeetingType("pexipservice", by(find), variables=("meeting_id", "domain"),
-                   looks_in=(Place.BODY, Place.LOCATION), default_transform="{{meeting_id}}@pexip.me",
+                   looks_in=(Place.BODY, Place.LOCATION), signs=(r"pexip\.me",),
+                   default_transform="{{meeting_id}}@pexip.me",
                    looks_for="a link pexip.me/meet/<id>, or <id>@pexip.me",
                    example="""\
 Please select one of the following alternatives to join my meeting:

@@ -30,7 +30,8 @@ def instructions(address: WebAddress) -> dict[str, str] | None:
 
 
 TYPE = MeetingType("pexipserviceteamsbody", by(find), variables=("meeting_id", "domain"),
-                   looks_in=(Place.BODY, Place.LOCATION), default_transform="{{meeting_id}}@{{domain}}",
+                   looks_in=(Place.BODY, Place.LOCATION), signs=(r"pexip\.me",),
+                   default_transform="{{meeting_id}}@{{domain}}",
                    looks_for="a link pexip.me/teams/<domain>/<id>",
                    example="""\
 Microsoft Teams meeting

@@ -28,6 +28,7 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
 
 TYPE = MeetingType("polys4bbody", by(find), variables=("meeting_id", "domain", "tenant_id"),
                    looks_in=(Place.BODY, Place.LOCATION),
+                   signs=(r"plcm\.vc",),
                    default_transform="{{tenant_id}}.{{meeting_id}}@v.plcm.vc",
                    looks_for="<tenant>@v.plcm.vc with a VTC conference id behind it",
                    example="""\

@@ -40,6 +40,7 @@ def key_and_conf(address: WebAddress) -> dict[str, str] | None:
 
 TYPE = MeetingType("polyteamsbody", by(find), variables=("meeting_id", "domain", "tenant_id"),
                    looks_in=(Place.BODY, Place.LOCATION),
+                   signs=(r"plcm\.vc",),
                    default_transform="{{tenant_id}}.{{meeting_id}}@t.plcm.vc",
                    looks_for="a dialin.plcm.vc/teams link, or <tenant>@t.plcm.vc with a video conference id",
                    example="""\

@@ -88,6 +88,7 @@ def _alias(found: dict[str, str]) -> str | None:
 
 TYPE = MeetingType("teamssipguestjoin", _prepare, variables=_VARIABLES,
                    looks_in=(Place.PROPERTIES, Place.BODY, Place.LOCATION),
+                   signs=(r"teams\.(?:microsoft|cloud\.microsoft)", r"microsoft\s+teams"),
                    default_transform="{{base32_encoded_blob}}.{{tenant_id}}@pex.ms",
                    looks_for="a meetup-join link, or a meeting id with its passcode, and no CVI coordinates",
                    example="""\

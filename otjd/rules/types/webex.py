@@ -68,6 +68,7 @@ def _parts(event: MeetingEvent) -> Iterator[Part]:
 
 TYPE = MeetingType("webex", by(find), variables=("meeting_id", "domain"),
                    looks_in=(Place.BODY, Place.LOCATION, Place.PROPERTIES),
+                   signs=(r"@[a-z0-9.-]*webex\.com",),
                    default_transform="{{meeting_id}}@{{domain}}",
                    looks_for="<number>@<site>.webex.com, or a personal room beside the word dial",
                    example="""\

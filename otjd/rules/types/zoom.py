@@ -67,6 +67,7 @@ def _of_entries(event: MeetingEvent, meeting_id: str) -> Iterator[str]:
 
 TYPE = MeetingType("zoom", by(find), variables=("meeting_id", "domain", "pin", "include_pin"),
                    looks_in=(Place.PROPERTIES, Place.BODY, Place.LOCATION),
+                   signs=(r"zoomcrc\.com", r"zoom\.us", r"zoom\.com", r"zoom-x\.de"),
                    default_transform="{{meeting_id}}{% if include_pin and pin %}.{{pin}}{% endif %}@zoomcrc.com",
                    looks_for="<id>@zoomcrc.com, or a Zoom join link with an id of 9 to 11 digits",
                    example="""\
