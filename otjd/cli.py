@@ -47,6 +47,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _rules_test(options: argparse.Namespace) -> int:
+    from otjd.gather.invitation_files import SIZE_LIMIT
     from otjd.rules_test import Trial, run
     from otjd.wiring import rules_of
 
@@ -59,7 +60,10 @@ def _rules_test(options: argparse.Namespace) -> int:
         return 2
 
     def read(name: str) -> bytes:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        if name == "-":
+            return sys.stdin.buffer.read(SIZE_LIMIT + 1)
+        with Path(name).open("rb") as file:
+            return file.read(SIZE_LIMIT + 1)
 
     trial = Trial(options.rule, as_json=options.json, explain=options.explain)
     return run(rules_of(loaded.config, options.profile), trial, options.invitations, read=read, write=_write,

@@ -55,7 +55,7 @@ def read_invitations(path_name: str, content: bytes) -> list[Read]:
     :raises UnreadableInvitationError: it holds none.
     """
     if len(content) > SIZE_LIMIT:
-        raise UnreadableInvitationError(path_name, f"it has {len(content)} bytes, at most {SIZE_LIMIT} are read")
+        raise UnreadableInvitationError(path_name, f"it has more than {SIZE_LIMIT} bytes, the most that are read")
     kind = _kind(path_name, content)
     try:
         if kind == "json":
@@ -119,13 +119,10 @@ def _from_message(content: bytes, path_name: str) -> Invitation:
     )
 
     try:
-        invitation, files = read_message(content)
+        invitation, calendar = read_message(content)
     except UnreadableMessageError as error:
         raise _NoInvitationError(str(error)) from None
-    if not invitation.properties["ews"]["ItemClass"].lower().startswith("ipm.note"):
-        return invitation
-    calendar = next((f.content for f in files if f.name.lower().endswith(".ics")), None)
-    return invitation if calendar is None else _from_calendar(calendar, path_name)
+    return _from_calendar(calendar, path_name) if calendar else invitation
 
 
 def _from_mail(content: bytes, path_name: str) -> Invitation:

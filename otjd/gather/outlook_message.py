@@ -19,7 +19,8 @@ from otjd.meetings.model import Invitation, Organizer
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _NAMES_LIMIT = 5000
-_VALUE_LIMIT = 100_000
+_PUBLIC_LIMIT = 500
+_VALUE_LIMIT = 200_000
 _BODY_LIMIT = 20_000_000
 _ATTACHMENTS_LIMIT = 50
 _SYSTIME = 0x0040
@@ -51,14 +52,6 @@ class UnreadableMessageError(ValueError):
     """This is no message of Outlook; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """A file that is attached to a message."""
-
-    name: str
-    content: bytes
-
-
 @dataclass(slots=True)
 class _Message:
     """The properties of a message, or of one that is attached to it, in a storage of the file."""
@@ -75,9 +68,10 @@ class _Message:
             kind, number = struct.unpack_from("<HH", entries, begin)
             self._fixed[number << 16 | kind] = entries[begin + 8:begin + 16]
 
-    def _stream(self, name: str) -> bytes:
+    def _stream(self, name: str, limit: int = _BODY_LIMIT) -> bytes:
+        """The content; empty where there is none, or one that is too long."""
         path = [*self.storage, name]
-        if self.file.get_type(path) != olefile.STGTY_STREAM or self.file.get_size(path) > _BODY_LIMIT:
+        if self.file.get_type(path) != olefile.STGTY_STREAM or self.file.get_size(path) > limit:
             return b""
         content: bytes = self.file.openstream(path).read()
         return content
@@ -103,10 +97,10 @@ class _Message:
         """The first of these texts that is not empty."""
         for name in names:
             prefix = f"__substg1.0_{self._id(name):04X}"
-            found = self._stream(f"{prefix}001F").decode("utf-16-le", "replace") or _decoded(
-                self._stream(f"{prefix}001E"), self.number(_CODE_PAGE))
+            found = self._stream(f"{prefix}001F", limit).decode("utf-16-le", "replace") or _decoded(
+                self._stream(f"{prefix}001E", limit), self.number(_CODE_PAGE))
             if found:
-                return found.rstrip("\0")[:limit]
+                return found.rstrip("\0")
         return ""
 
     def binary(self, name: int | Name) -> bytes:
@@ -116,8 +110,8 @@ class _Message:
     def _id(self, name: int | Name) -> int:
         return name if isinstance(name, int) else self.names.get(name, 0)
 
-    def attached(self) -> Iterator[Attached | _Message]:
-        """Files and messages that are attached."""
+    def attached(self) -> Iterator[_Message]:
+        """Messages that are attached, and the properties of files that are."""
         found = {entry[len(self.storage)] for entry in self.file.listdir(storages=True)
                  if tuple(entry[:len(self.storage)]) == self.storage and len(entry) > len(self.storage)
                  and entry[len(self.storage)].startswith("__attach_version1.0_")}
@@ -126,14 +120,13 @@ class _Message:
             if self.file.get_type(list(inside)) == olefile.STGTY_STORAGE:
                 yield _Message(self.file, self.names, inside, header=24)
             else:
-                attachment = _Message(self.file, self.names, (*self.storage, name), header=8)
-                yield Attached(attachment.text(*_ATTACHED_NAME), attachment.binary(_ATTACHED))
+                yield _Message(self.file, self.names, (*self.storage, name), header=8)
 
 
-def read_message(content: bytes) -> tuple[Invitation, list[Attached]]:
-    """The invitation in a message, and the files that are attached to it.
+def read_message(content: bytes) -> tuple[Invitation, bytes]:
+    """The invitation in a message, and the calendar file that is attached to it; empty where there is none.
 
-    A meeting that is attached to a mail as a message counts in place of the mail.
+    A meeting that is attached to a mail as a message counts in place of the mail; so does a calendar file.
 
     :raises UnreadableMessageError: it is none, or damaged.
     """
@@ -150,15 +143,19 @@ def read_message(content: bytes) -> tuple[Invitation, list[Attached]]:
         raise UnreadableMessageError(f"this message of Outlook is damaged: {error}") from error
 
 
-def _read(file: Any) -> tuple[Invitation, list[Attached]]:
+def _read(file: Any) -> tuple[Invitation, bytes]:
     if not file.exists("__properties_version1.0"):
         raise UnreadableMessageError("this is an OLE compound file, but no message of Outlook: it has no "
                                      "__properties_version1.0")
     message = _Message(file, _names(file))
+    if _is_meeting(message):
+        return _invitation(message), b""
     attached = list(message.attached())
-    if not _is_meeting(message):
-        message = next((m for m in attached if isinstance(m, _Message) and _is_meeting(m)), message)
-    return _invitation(message), [a for a in attached if isinstance(a, Attached)]
+    meeting = next(filter(_is_meeting, attached), None)
+    if meeting is not None:
+        return _invitation(meeting), b""
+    calendar = next((a for a in attached if a.text(*_ATTACHED_NAME).lower().endswith(".ics")), None)
+    return _invitation(message), calendar.binary(_ATTACHED) if calendar else b""
 
 
 def _is_meeting(message: _Message) -> bool:
@@ -207,10 +204,9 @@ def _bodies(message: _Message) -> tuple[str, str]:
 def _properties(message: _Message) -> dict[str, Any]:
     """What a calendar item has by EWS of these."""
     sensitivity = message.number(_SENSITIVITY)
+    public = [name for set_id, name in message.names if set_id == _PUBLIC and isinstance(name, str)]
     named = [{"ExtendedFieldURI": {"DistinguishedPropertySetId": "PublicStrings", "PropertyName": name},
-              "Value": value}
-             for set_id, name in message.names if set_id == _PUBLIC and isinstance(name, str)
-             if (value := message.text((set_id, name)))]
+              "Value": value} for name in public[:_PUBLIC_LIMIT] if (value := message.text((_PUBLIC, name)))]
     return {"ItemClass": message.text(_CLASS), "IsRecurring": bool(message.number(_RECURRING)),
             "Sensitivity": _SENSITIVITIES[sensitivity] if sensitivity in range(4) else "Normal",
             "ExtendedProperty": named}

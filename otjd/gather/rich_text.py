@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 from compressed_rtf import decompress  # type: ignore[import-untyped]  # the package has no type information
 
-COMPRESSED_LIMIT = 2_000_000
+COMPRESSED_LIMIT = 1_000_000
 """Bytes of compressed rich text that are read."""
 
 _HEADER_BYTES = 16
+_LIMIT = 4_000_000
 _GROUPS_LIMIT = 1000
 _TOKEN = re.compile(
     r"\\(?:(?P<word>[a-z]{1,32})(?P<number>-?[0-9]{1,10})? ?|'(?P<byte>[0-9a-f]{2})|(?P<symbol>[^a-z]))"
@@ -153,7 +154,7 @@ def read_rich_text(compressed: bytes) -> tuple[str, str]:
         source = decompress(compressed)
     except Exception as error:  # the library raises Exception itself
         raise UnreadableRichTextError(str(error) or type(error).__name__) from None
-    size = struct.unpack_from("<I", compressed, 4)[0]
+    size = min(_LIMIT, struct.unpack_from("<I", compressed, 4)[0])
     reader = _Reader(source[:size].decode("cp1252", "replace"))
     body = reader.read().rstrip("\0")
     return (body, "") if reader.is_html else ("", body)

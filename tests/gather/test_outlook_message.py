@@ -108,6 +108,13 @@ def test_a_calendar_file_that_is_attached_to_a_mail_counts_in_place_of_the_mail(
         read(saved_message(note, attached=(("invite.ics", b"nothing"),)))
 
 
+def test_what_is_too_long_in_a_message_is_passed_over() -> None:
+    note: dict[int | Name, Value] = {0x001A: "IPM.Note", 0x0037: "x" * 200_000, 0x1000: "hello",
+                                     0x0C1A: "Kim", 0x5D01: "kim@example.com"}
+    meeting = read(saved_message(note))
+    assert (meeting.subject, meeting.body_text, meeting.organizer.name) == ("", "hello", "Kim")
+
+
 @pytest.mark.parametrize(("content", "problem"), [
     (b"", "this is no message of Outlook"),
     (b"hello" * 1000, "this is no message of Outlook"),
