@@ -24,6 +24,11 @@ _FORMAT = "1"
 """Part of every ChangeKey: to be counted up when what is written of the same meeting changes visibly."""
 
 
+KEPT_LENGTH = 4000
+"""Characters of a body up to which it is kept for the next answer: a long one, as with the text of an invitation,
+is made again, or those of many rooms would fill the memory."""
+
+
 class _Written:
     """One meeting as it was written; its join details come when the first body is asked for."""
 
@@ -70,9 +75,12 @@ class MeetingTexts:
         return extended_properties(written.meeting, self._details(written, style).tokens, fields)
 
     def _details(self, written: _Written, style: JoinStyle) -> Details:
-        if written.details is None:
-            written.details = self._join_details.of(written.meeting, style)
-        return written.details
+        if written.details is not None:
+            return written.details
+        details = self._join_details.of(written.meeting, style)
+        if len(details.text) <= KEPT_LENGTH:
+            written.details = details
+        return details
 
     def _written(self, account: Account, meeting: Meeting) -> _Written:
         room, style = account.room, account.style

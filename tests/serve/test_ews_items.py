@@ -13,6 +13,7 @@ from lxml import etree
 from otjd.meetings.model import CalendarItemType, DialProtocol, FreeBusyStatus, Meeting, Organizer
 from otjd.protocol.poly_token import decode_token
 from otjd.serve.calls import Account
+from otjd.serve.ews_meetings import KEPT_LENGTH
 from otjd.serve.join_style import JoinStyle
 from tests.serve.ews_support import (
     NOW,
@@ -310,6 +311,16 @@ def test_a_changed_text_changes_the_change_key_of_those_endpoints_that_show_it()
     assert before["appending"][0][0] == after["appending"][0][0] == before["dropping"][0][0]
     assert before["appending"][0][1] != after["appending"][0][1]
     assert after["appending"][1].endswith("\r\n\r\nAgenda 2")
+
+
+def test_a_long_body_is_made_anew_for_every_answer_and_a_short_one_is_kept() -> None:
+    exchange = Exchange()
+    appending = styled("appending", invitation_text="append")
+    for length, is_kept in ((100, True), (KEPT_LENGTH, False)):
+        exchange.show(meeting("a", alias="room@example.com", invitation_text="x" * length))
+        assert read_as(exchange, appending) == read_as(exchange, appending)
+        (written,) = exchange.service._answers._texts._kept.values()
+        assert (written.details is not None) is is_kept
 
 
 def test_what_is_kept_of_written_meetings_is_bounded_over_all_endpoints() -> None:
