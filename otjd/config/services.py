@@ -7,7 +7,7 @@ from pathlib import Path
 
 from otjd.config.keys import key
 from otjd.config.secret import Secret
-from otjd.config.shapes import INTERFACE, NAME, PROXY, VERSION, Network
+from otjd.config.shapes import INTERFACE, KEY_256, NAME, PROXY, VERSION, Network
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS = ("text", "json")
@@ -31,6 +31,9 @@ class Node:
         longest=250, shape=NAME))
     state_dir: Path = field(default=Path("/var/lib/otjd"), metadata=key(
         "Folder of the last known meetings and OAuth refresh tokens, made with mode 0700."))
+    state_key: Secret = field(default=Secret(), metadata=key(
+        "Key that encrypts OAuth refresh tokens in `state_dir`, as `openssl rand -base64 32` makes one; empty: "
+        "they are not encrypted.", longest=64, shape=KEY_256))
     fips: bool = field(default=False, metadata=key(
         "Basic only for Poly endpoints, no Digest, no NTLM (HDX cannot connect then)."))
 

@@ -173,3 +173,5 @@ GUID = Shape("a GUID such as 00000000-0000-0000-0000-000000000000", _guid_fault)
 DOMAIN = Shape("a domain", _domain_fault)
 VERSION = Shape("an Exchange version of four numbers, such as 15.1.2507.6",
                 lambda text: None if re.fullmatch(r"\d{1,5}(\.\d{1,5}){3}", text) else "")
+KEY_256 = Shape("a key of 32 bytes in base64", lambda text: None if re.fullmatch(r"[A-Za-z0-9+/_-]{43}=", text)
+                else "openssl rand -base64 32 makes one")

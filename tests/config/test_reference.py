@@ -35,7 +35,8 @@ def etc(tmp_path: Path) -> Path:
             etc / "otjd.toml": EXAMPLE.read_bytes(),
             etc / "endpoints.csv": EXAMPLE.with_name("endpoints.csv").read_bytes(),
             certs / "otjd.crt": certificate, certs / "otjd.key": pem, etc / "exchange-ca.crt": certificate,
-            etc / "google.key": pem, etc / "poly_body.txt.j2": b"{{ alias }}"}.items():
+            etc / "google.key": pem, etc / "state.key": b"A" * 43 + b"=\n",
+            etc / "poly_body.txt.j2": b"{{ alias }}"}.items():
         file.write_bytes(content)
         file.chmod(0o600)
     for name in ("operator.password", "graph.secret", "library.password", "board.password", "cisco"):

@@ -202,6 +202,13 @@ def test_a_proxy_is_a_url_and_its_password_is_not_shown(read: Read, url: str, hi
     assert hint in problem.hint
 
 
+@pytest.mark.parametrize("value", ["short", "A" * 43, "A" * 42 + "?="])
+def test_a_key_for_tokens_has_32_bytes(value: str, read: Read) -> None:
+    problem = the_problem(read(f'[node]\nstate_key = "{value}"\n'))
+    assert (problem.where, problem.found) == ("node.state_key", "a value that is not shown")
+    assert "openssl rand -base64 32" in str(problem)
+
+
 @pytest.mark.parametrize(("toml", "where", "hint"), [
     ("[node]\nnmae = 1\n", "node.nmae", 'the nearest known key is "name"'),
     ("[calendar_service]\nauthentification = 1\n", "calendar_service.authentification",
