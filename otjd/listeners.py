@@ -25,6 +25,7 @@ from otjd.operate.threads import in_threads_of
 from otjd.serve.autodiscover import PoxAutodiscover
 from otjd.serve.calls import Service
 from otjd.serve.ews import EwsService, EwsSettings
+from otjd.serve.ews_subscriptions import Subscriptions
 from otjd.serve.limits import Limits
 from otjd.serve.ports import ProxyFactory, TlsFactory
 from otjd.serve.site import CalendarSite, SiteSettings
@@ -92,6 +93,7 @@ class Listeners:
         self._config = config
         self._wire_log = WireLog(now=now, in_thread=in_threads_of(reactor))
         self._wire_log.configure(wiring.wire_settings(config))
+        self._subscriptions = Subscriptions(cache, now=now, random_bytes=random_bytes)
         self._calendar = CalendarSite(
             routes=self._routes(config), accounts=wiring.accounts(config), settings=_site_settings(config),
             board=board, ready=ready, reactor=reactor, now=now, random_bytes=random_bytes,
@@ -162,9 +164,10 @@ class Listeners:
 
     def _routes(self, config: Config) -> dict[str, Service]:
         service = config.calendar_service
-        ews = EwsService(self._cache, now=self._now, settings=EwsSettings(
+        ews = EwsService(self._cache, self._subscriptions, now=self._now, settings=EwsSettings(
             join_details=wiring.join_details(config), server_version=service.server_version,
-            tolerate_unknown_versions=service.tolerate_unknown_versions, limits=limits_of(config)))
+            tolerate_unknown_versions=service.tolerate_unknown_versions, limits=limits_of(config),
+            subscriptions_per_user=service.subscriptions_per_user, streams_per_user=service.streams_per_user))
         autodiscover = PoxAutodiscover(now=self._now)
         return {"/ews/exchange.asmx": ews, "/ews/services.wsdl": ews,
                 "/autodiscover/autodiscover.xml": autodiscover, "/autodiscover/autodiscover.svc": autodiscover}

@@ -143,6 +143,10 @@ class CalendarService:
         "Version of Exchange that is reported in ServerVersionInfo.", shape=VERSION))
     tolerate_unknown_versions: bool = field(default=False, metadata=key(
         "Answer a RequestServerVersion that Exchange does not know, where Exchange sends a fault."))
+    subscriptions_per_user: int = field(default=20, metadata=key(
+        "How many subscriptions to notifications an endpoint may have at a time.", limits=(1, 5000)))
+    streams_per_user: int = field(default=10, metadata=key(
+        "How many connections an endpoint may hold open for streaming notifications.", limits=(1, 100)))
     join_details: Path | None = field(default=None, metadata=key(
         "Jinja2 template of the meeting body that Poly endpoints read; empty: the built-in one of their family."))
     join_details_by_family: JoinDetailsByFamily = field(default_factory=JoinDetailsByFamily, metadata=key(

@@ -23,15 +23,30 @@ MESSAGE_TEXTS = {
     "ErrorCalendarViewRangeTooBig": "The specified view range exceeds the maximum range of two years.",
     "ErrorCannotUseFolderIdForItemId": "Id must be an item Id.",
     "ErrorCannotUseItemIdForFolderId": "Id must be a folder Id.",
+    "ErrorExceededConnectionCount": "You have exceeded the available concurrent connections for your account. Try "
+                                    "again once your other requests have completed.",
+    "ErrorExceededSubscriptionCount": "You have exceeded the available subscriptions for your account. Remove "
+                                      "unnecessary subscriptions and try your request again.",
     "ErrorFolderNotFound": "The specified folder could not be found in the store.",
     "ErrorInvalidAttachmentId": "The attachment Id is not valid: no item has attachments.",
     "ErrorInvalidIdEmpty": "Id is empty.",
     "ErrorInvalidIdMalformed": "Id is malformed.",
+    "ErrorInvalidOperation": "Push notifications are not offered by this server; subscribe to pull or streaming "
+                             "notifications.",
     "ErrorInvalidPagingMaxRows": "Max Rows must be greater than zero.",
+    "ErrorInvalidPullSubscriptionId": "The subscription Id is not that of a pull subscription.",
+    "ErrorInvalidSubscription": "The subscription Id is not valid.",
+    "ErrorInvalidSubscriptionRequest": "Either FolderIds or SubscribeToAllFolders is needed, and not both.",
     "ErrorInvalidSyncStateData": "Synchronization state data is corrupt or otherwise invalid.",
+    "ErrorInvalidWatermark": "The watermark is not valid.",
     "ErrorItemNotFound": "The specified object was not found in the store.",
+    "ErrorMissedNotificationEvents": "There were more events than are kept: read the folder and subscribe again.",
     "ErrorNameResolutionNoResults": "No results were found.",
+    "ErrorNewEventStreamConnectionOpened": "Another connection was opened for the same subscription.",
     "ErrorNonExistentMailbox": "The SMTP address has no mailbox associated with it.",
+    "ErrorSubscriptionAccessDenied": "The subscription was made by another account.",
+    "ErrorSubscriptionNotFound": "The subscription was not found; it may have expired.",
+    "ErrorSubscriptionUnsubscribed": "The subscription was ended by its client.",
 }
 """What is said with each code that a response message may have."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall
 
 from otjd.meetings.model import Room
 from otjd.serve.join_style import USUAL, JoinStyle
@@ -48,10 +51,46 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Outlet(Protocol):
+    """The client's side of an answer that is held open."""
+
+    is_ready: bool
+    """Whether the client takes what is written; while it does not, nothing should be."""
+
+    def write(self, document: bytes) -> None:
+        """Send a part of the answer, whole."""
+        ...
+
+    def finish(self, reason: str) -> None:
+        """That was all; `reason` is for the log."""
+        ...
+
+    def call_later(self, delay_s: float, job: Callable[[], None]) -> IDelayedCall:
+        """Have `job` called after a while."""
+        ...
+
+
+class Held(Protocol):
+    """An answer that is held open, seen from the HTTP side."""
+
+    def ready(self) -> None:
+        """The client takes what is written, again."""
+        ...
+
+    def close(self) -> None:
+        """End the answer now, as one that was complete."""
+        ...
+
+    def gone(self) -> None:
+        """The client has left, or was cut off."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What to answer. `operation` names what was asked (`FindItem`), `error` is the response code or the fault
-    that the client got, for the log line and the status board; empty where all went well."""
+    that the client got, for the log line and the status board; empty where all went well. An answer with `hold` is
+    held open after `body`: what it makes of the client's side goes on with it."""
 
     status: int
     body: bytes
@@ -59,6 +98,7 @@ class Reply:
     operation: str = ""
     error: str = ""
     meetings: int | None = None
+    hold: Callable[[Outlet], Held] | None = None
 
 
 Service = Callable[[Call], Reply]

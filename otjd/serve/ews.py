@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from twisted.logger import Logger
 
 from otjd.meetings.cache import MeetingCache
-from otjd.protocol import ews_responses, ews_wsdl, soap
+from otjd.protocol import ews_notifications, ews_responses, ews_wsdl, soap
+from otjd.protocol.ews_notifications import READERS, GetStreamingEvents
 from otjd.protocol.ews_requests import OPERATIONS, VERSIONS, Header, read_header, read_request
 from otjd.protocol.ews_responses import ServerVersion
 from otjd.protocol.markup import DocumentLimits
@@ -21,6 +23,8 @@ from otjd.serve.answer_parts import Answer, is_own
 from otjd.serve.calls import Account, Call, Reply
 from otjd.serve.ews_answers import Answers
 from otjd.serve.ews_meetings import MeetingTexts
+from otjd.serve.ews_notifications import Notifications
+from otjd.serve.ews_subscriptions import Subscriptions
 from otjd.serve.join_details import JoinDetails
 from otjd.serve.limits import Limits
 
@@ -28,13 +32,17 @@ from otjd.serve.limits import Limits
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EwsSettings:
     """How the emulated Exchange behaves. `server_version` is what it reports; `items_kept` is the number of
-    meetings whose text is kept for the next answer."""
+    meetings whose text is kept for the next answer; `heartbeat_s` is how often an open stream says that it is
+    alive, as often as Exchange does: Microsoft's client gives up after twice that."""
 
     join_details: JoinDetails
     server_version: str = "15.1.2507.6"
     tolerate_unknown_versions: bool = False
     limits: Limits = field(default_factory=Limits)
     items_kept: int = 20_000
+    subscriptions_per_user: int = 20
+    streams_per_user: int = 10
+    heartbeat_s: float = 45.0
 
 
 class EwsService:
@@ -42,7 +50,8 @@ class EwsService:
 
     _log = Logger()
 
-    def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime], settings: EwsSettings) -> None:
+    def __init__(self, cache: MeetingCache, subscriptions: Subscriptions, *, now: Callable[[], datetime],
+                 settings: EwsSettings) -> None:
         self._cache = cache
         self._settings = settings
         self._limits = settings.limits
@@ -52,11 +61,15 @@ class EwsService:
         self._versions = VERSIONS | {self._version.name}  # a client may take over the name that it was told
         texts = MeetingTexts(settings.join_details, settings.items_kept)
         self._answers = Answers(cache, texts, now=now)
+        self._notifications = Notifications(
+            subscriptions, self._answers, now=now, change_key=texts.change_key,
+            subscriptions_limit=settings.subscriptions_per_user, streams_limit=settings.streams_per_user,
+            heartbeat_s=settings.heartbeat_s)
 
     def __call__(self, call: Call) -> Reply:
         """Answer a call. Never raises: a bug of ours is logged and answered as Exchange answers one of its own."""
         if call.method in ("GET", "HEAD"):
-            wsdl = ews_wsdl.description(OPERATIONS, f"{call.base_url}/EWS/Exchange.asmx")
+            wsdl = ews_wsdl.description(OPERATIONS | READERS.keys(), f"{call.base_url}/EWS/Exchange.asmx")
             return Reply(200, wsdl, operation=call.method)
         dialect = soap.dialect_of(call.content_type)
         operation = ""
@@ -65,6 +78,8 @@ class EwsService:
             dialect, operation = envelope.dialect, envelope.name[:60]
             header = read_header(envelope)
             self._check(header, call.account)
+            if (read := READERS.get(operation)) is not None:
+                return self._notified(read(envelope.operation), call.account, dialect)
             request = read_request(envelope, header.zone, ids_limit=self._limits.ids_per_request)
             answer = self._answers.answer(request, call.account)
         except SoapFault as fault:
@@ -75,6 +90,14 @@ class EwsService:
             return _fault(SoapFault("ErrorInternalServerError", "An internal server error occurred. The operation "
                                     "failed.", is_ours=True), dialect, operation)
         return self._reply(operation, answer, dialect)
+
+    def _notified(self, request: ews_notifications.Request, account: Account, dialect: Dialect) -> Reply:
+        if not isinstance(request, GetStreamingEvents):
+            return self._reply(type(request).__name__, self._notifications.answer(request, account), dialect)
+        envelope = partial(ews_notifications.stream_envelope, dialect, self._header)
+        answer, hold = self._notifications.stream(request, account, envelope)
+        return Reply(200, envelope("".join(answer.messages)), dialect.content_type, operation="GetStreamingEvents",
+                     error=answer.error, hold=hold)
 
     def _reply(self, operation: str, answer: Answer, dialect: Dialect) -> Reply:
         body = answer.body or ews_responses.response(operation, answer.messages)

@@ -70,7 +70,7 @@ class Answers:
         self._cache = cache
         self._texts = texts
         self._now = now
-        self._directory = Directory(cache, now=now, agenda=self._agenda, folder=_folder_name)
+        self._directory = Directory(cache, now=now, agenda=self.agenda, folder=folder_name)
 
     def answer(self, request: Request, account: Account) -> Answer:
         """Answer `request`; errors of single folders and items are in their messages.
@@ -110,7 +110,7 @@ class Answers:
         listed: list[int] = []
 
         def content(ref: FolderRef) -> str:
-            name = _folder_name(ref, account)
+            name = folder_name(ref, account)
             _check_view(request.view)
             if name != "calendar":  # the others are empty; Exchange would refuse a CalendarView of them
                 page = _page(request, Agenda(account.room))
@@ -119,7 +119,7 @@ class Answers:
             if len(listed) >= CALENDARS_LIMIT:
                 raise SoapFault("ErrorExceededFindCountLimit", "The same calendar is listed more than "
                                                                f"{CALENDARS_LIMIT} times in one request.")
-            page = _page(request, self._agenda(account))
+            page = _page(request, self.agenda(account))
             listed.append(page.total)
             return ews_responses.root_folder(
                 [self._texts.for_list(account, m, request.shape.extended) for m in page.meetings],
@@ -133,24 +133,24 @@ class Answers:
         raw = _own_id(ref.id, IdKind.ITEM, "ErrorCannotUseFolderIdForItemId")
         if ref.kind is not ItemRefKind.ITEM:  # every item here is one occurrence, and none is a master
             raise Refused(_OCCURRENCE_ERRORS[ref.kind])
-        self._agenda(account)
+        self.agenda(account)
         meeting = self._cache.find(account.room, ews_ids.meeting_id(raw), self._now())
         if meeting is None:
             raise Refused("ErrorItemNotFound")
         return ews_responses.items(self._texts.for_reading(account, meeting, shape))
 
     def _folder(self, ref: FolderRef, account: Account) -> str:
-        return f"<m:Folders>{self._written_folder(_folder_name(ref, account), account)}</m:Folders>"
+        return f"<m:Folders>{self._written_folder(folder_name(ref, account), account)}</m:Folders>"
 
     def _folders(self, ref: FolderRef, request: FindFolder, account: Account) -> str:
-        names = ews_responses.folders_within(_folder_name(ref, account), is_deep=request.is_deep)
+        names = ews_responses.folders_within(folder_name(ref, account), is_deep=request.is_deep)
         return ews_responses.found_folders([self._written_folder(name, account) for name in names],
                                            pages=request.pages)
 
     def _item_changes(self, request: SyncFolderItems, account: Account) -> str:
         meetings = {}
-        if _folder_name(request.folder, account) == "calendar":
-            meetings = {m.id: m for m in self._agenda(account).meetings}
+        if folder_name(request.folder, account) == "calendar":
+            meetings = {m.id: m for m in self.agenda(account).meetings}
         try:
             known = ews_sync.read_state(request.state)
         except ews_sync.BrokenStateError:
@@ -163,7 +163,7 @@ class Answers:
                                           updated=updated, deleted=changes.deleted)
 
     def _folder_changes(self, request: SyncFolderHierarchy, account: Account) -> str:
-        names = ews_responses.folders_within(_folder_name(request.folder, account), is_deep=True)
+        names = ews_responses.folders_within(folder_name(request.folder, account), is_deep=True)
         state = ews_sync.hierarchy_state(account.room.email)
         if request.state not in ("", state):
             raise Refused("ErrorInvalidSyncStateData")
@@ -192,7 +192,11 @@ class Answers:
             return None
         return None if agenda.freshness is Freshness.NEVER_READ else agenda
 
-    def _agenda(self, account: Account) -> Agenda:
+    def agenda(self, account: Account) -> Agenda:
+        """What is known of the account's room.
+
+        :raises SoapFault: it was never read; ErrorServerBusy.
+        """
         agenda = self._known_agenda(account)
         if agenda is None:
             raise SoapFault("ErrorServerBusy", "The server cannot service this request right now. "
@@ -231,8 +235,11 @@ def _own_id(text: str, kind: IdKind, otherwise: str) -> bytes:
     return known[1]
 
 
-def _folder_name(ref: FolderRef, account: Account) -> str:
-    """Which of the room's folders is meant."""
+def folder_name(ref: FolderRef, account: Account) -> str:
+    """Which of the room's folders is meant.
+
+    :raises Refused: none of them.
+    """
     if ref.name:
         if ref.mailbox and not is_own(ref.mailbox, account):
             raise Refused("ErrorNonExistentMailbox")

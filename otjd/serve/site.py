@@ -16,9 +16,10 @@ from twisted.web.http_headers import Headers
 
 from otjd.operate.board import StatusBoard
 from otjd.serve.auth import SCHEMES, Accepted, Authenticator, Refused
-from otjd.serve.calls import TEXT_XML, Account, Call, Reply, Service
+from otjd.serve.calls import TEXT_XML, Account, Call, Held, Outlet, Reply, Service
 from otjd.serve.channel import LimitedChannel
 from otjd.serve.gate import Gate
+from otjd.serve.held import HeldAnswer
 from otjd.serve.limits import Limits
 from otjd.serve.origin import Network, base_url, client_address, is_within
 from otjd.serve.throttle import Throttle
@@ -68,6 +69,7 @@ class CalendarSite(HTTPFactory):
         self._throttle = Throttle(reactor)
         self._settings = settings
         self.gate = Gate(board, reactor, settings.limits, settings.trusted_proxies)
+        self._held: set[HeldAnswer] = set()
         self._wire_log = wire_log
         self._visits = VisitLog(wire_log)
         self._authenticator = Authenticator(
@@ -76,7 +78,8 @@ class CalendarSite(HTTPFactory):
 
     def reconfigure(self, *, accounts: Iterable[Account], settings: SiteSettings,
                     routes: Mapping[str, Service] | None = None) -> None:
-        """Let these take over from the next request on; connections stay, and stay signed in where they may.
+        """Let these take over from the next request on; connections stay, and stay signed in where they may. An
+        answer that is held open ends, so that its client asks again.
 
         :raises ValueError: a scheme is unknown; then nothing changes.
         """
@@ -87,6 +90,7 @@ class CalendarSite(HTTPFactory):
         self.gate.reconfigure(settings.limits, settings.trusted_proxies)
         if routes is not None:
             self._routes = dict(routes)
+        self._close_held()
 
     @property
     def limits(self) -> Limits:
@@ -110,6 +114,7 @@ class CalendarSite(HTTPFactory):
 
     async def close_connections(self) -> None:
         """End what is still connected, within a second; to be called when no port is listened on any more."""
+        self._close_held()
         ends = []
         for channel in tuple(self.connections):
             gone: Deferred[None] = Deferred()
@@ -121,6 +126,10 @@ class CalendarSite(HTTPFactory):
             await DeferredList(ends)
             if late.active():
                 late.cancel()
+
+    def _close_held(self) -> None:
+        for held in tuple(self._held):
+            held.close()
 
     def _abort_connections(self) -> None:
         for channel in tuple(self.connections):
@@ -212,9 +221,23 @@ class CalendarSite(HTTPFactory):
         except Exception:  # a bug of ours; the endpoint gets what Exchange would say
             self._visits.broken(visit, call.account.endpoint)
             reply = Reply(500, INTERNAL_ERROR, error="ErrorInternalServerError")
-        _answer(request, reply.status, reply.body, reply.content_type)
+        if reply.hold is None:
+            _answer(request, reply.status, reply.body, reply.content_type)
+        else:
+            self._hold(request, visit, call, reply, reply.hold)
         self._visits.answered(visit, call, reply)
         self._report(call, reply)
+
+    def _hold(self, request: Any, visit: Visit, call: Call, reply: Reply, hold: Callable[[Outlet], Held]) -> None:
+        """Let a service go on with an answer; each part of it is a contact of the endpoint."""
+        def told(document: bytes) -> None:
+            self._visits.sent(visit, call, document)
+            self._report(call, reply)
+
+        _head(request, reply.status, reply.content_type)
+        held = HeldAnswer(request, call, reply, clock=self.reactor, told=told, over=self._held.discard)
+        self._held.add(held)
+        held.start(hold)
 
     def _call_of(self, request: Any, visit: Visit, accepted: Accepted) -> Call:
         trusted = is_within(_peer(request), self._settings.trusted_proxies)
@@ -253,15 +276,19 @@ class CalendarSite(HTTPFactory):
 
 
 def _answer(request: Any, status: int, body: bytes, content_type: str) -> None:
+    _head(request, status, content_type)
+    request.setHeader("Content-Length", str(len(body)))
+    request.write(body)  # leaves the body out for HEAD
+    request.finish()
+
+
+def _head(request: Any, status: int, content_type: str) -> None:
     request.setResponseCode(status)
     request.setHeader("Server", "otjd")
     request.setHeader("Date", datetimeToString())  # type: ignore[no-untyped-call]
     request.setHeader("Cache-Control", "private")
     if content_type:
         request.setHeader("Content-Type", content_type)
-    request.setHeader("Content-Length", str(len(body)))
-    request.write(body)  # leaves the body out for HEAD
-    request.finish()
 
 
 def _routed(path: str) -> str:

@@ -35,7 +35,8 @@ def test_everything_has_a_default(read: Read, toml: str) -> None:
                                     wire_size_mb=10, wire_files=3, wire_endpoints=())
     assert loaded.config.calendar_service == CalendarService(
         authentication=("digest", "ntlm"), trusted_proxies=(), throttle_failed_logins=True, digest_sha256=False,
-        server_version="15.1.2507.6", tolerate_unknown_versions=False, join_details=None, listeners=())
+        server_version="15.1.2507.6", tolerate_unknown_versions=False,
+        subscriptions_per_user=20, streams_per_user=10, join_details=None, listeners=())
     assert loaded.config.operator == Operator(address="127.0.0.1", port=8080, username="", password=Secret(""))
     assert loaded.or_raise() is loaded.config
 

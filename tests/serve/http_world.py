@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,12 +19,13 @@ from twisted.internet.testing import StringTransport
 
 from otjd.meetings.model import EndpointType, Room
 from otjd.operate.board import EndpointFacts, EndpointState, StatusBoard
-from otjd.serve.calls import Account, Call, Reply
+from otjd.serve.calls import Account, Call, Reply, Service
 from otjd.serve.ports import TlsFactory
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import ReloadingContextFactory
 from otjd.serve.wire_log import WireLog
 from otjd.simulate.certificates import Certificates
+from tests.serve.ews_support import random_bytes
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ROOM = Room("boardroom@example.com", "default")
@@ -35,11 +34,6 @@ LOUNGE = Account("lounge", "lounge-secret", "Lounge X50", Room("lounge@example.c
 PATH = "/EWS/Exchange.asmx"
 PROXY = "192.0.2.1"
 FOUND = Reply(200, b"<answer/>", operation="FindItem", meetings=3)
-
-
-def random_bytes() -> Callable[[int], bytes]:
-    numbers = count()
-    return lambda n: hashlib.sha256(str(next(numbers)).encode()).digest()[:n]
 
 
 @dataclass
@@ -54,6 +48,7 @@ class Site:
     ready: bool = True
     wire_log: WireLog | None = None
     reply: Reply = FOUND
+    service: Service | None = None
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,7 +62,7 @@ class Site:
 
     def serve(self, call: Call) -> Reply:
         self.calls.append(call)
-        return self.reply
+        return self.reply if self.service is None else self.service(call)
 
     def endpoint(self, account: Account = BOARDROOM) -> EndpointState:
         (state,) = [e for e in self.board.endpoints() if e.facts.name == account.endpoint]

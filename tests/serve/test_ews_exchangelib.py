@@ -9,6 +9,7 @@ from typing import Any
 import exchangelib
 import pytest
 import requests
+from exchangelib.properties import CreatedEvent, DeletedEvent, ModifiedEvent, StatusEvent
 from exchangelib.protocol import BaseProtocol, CachingProtocol
 from requests.adapters import BaseAdapter
 
@@ -121,8 +122,24 @@ def test_what_is_not_served_is_asked_for_once_only(asked: list[str]) -> None:
     calendar = account().calendar
     before = len(asked)
     with pytest.raises(exchangelib.errors.ErrorInvalidOperation):
-        calendar.subscribe_to_pull()
+        calendar.subscribe_to_push("https://example.com/")
     assert asked[before:] == ["Subscribe ErrorInvalidOperation"]
+
+
+def test_changes_are_pulled(exchange: Exchange, asked: list[str]) -> None:
+    calendar = account().calendar
+    with calendar.pull_subscription() as (subscription_id, watermark):
+        (quiet,) = calendar.get_events(subscription_id, watermark)
+        assert [type(e) for e in quiet.events] == [StatusEvent]
+        exchange.show(meeting("weekly", NOW + timedelta(hours=2), subject="Moved"), meeting("new"))
+        (told,) = calendar.get_events(subscription_id, quiet.events[-1].watermark)
+        assert [type(e) for e in told.events] == [CreatedEvent, ModifiedEvent, *[DeletedEvent] * 3]
+        assert (told.subscription_id, told.more_events) == (subscription_id, False)
+        moved = told.events[1]
+        assert (moved.timestamp, moved.parent_folder_id.id) == (NOW, calendar.id)
+        assert calendar.get(id=moved.item_id.id, changekey=moved.item_id.changekey).subject == "Moved"
+    with pytest.raises(exchangelib.errors.ErrorSubscriptionNotFound):
+        list(calendar.get_events(subscription_id, watermark))
 
 
 def test_items_and_folders_are_kept_in_step(exchange: Exchange, asked: list[str]) -> None:
