@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 from urllib.parse import unquote
@@ -178,13 +178,15 @@ class CalendarSite(HTTPFactory):
         target = request.path.decode("latin-1")
         absolute = re.match(r"https?://[^/]*", target, re.IGNORECASE)
         path = unquote(target[absolute.end():] if absolute else target) or "/"
-        captured = None
-        if self._wire_log is not None and self._wire_log.is_on:
-            captured = Message(_headers(request.requestHeaders), request.content.getvalue())
-        return Visit(
+        visit = Visit(
             started=self.reactor.seconds(), clock=self.reactor.seconds, method=request.method.decode("latin-1"),
-            path=path, address=self._address(request), user_agent=printable(_last(request, "user-agent")),
-            captured=captured, answer_headers=lambda: _headers(request.responseHeaders))
+            path=path, address=self._address(request), user_agent=printable(_last(request, "user-agent")))
+        if self._wire_log is None or not self._wire_log.is_on:
+            return visit
+        return replace(
+            visit, captured=Message(_headers(request.requestHeaders), request.content.getvalue()),
+            peer=f"{_peer(request)} port {getattr(request.getClientAddress(), 'port', '')}",
+            answer_headers=lambda: _headers(request.responseHeaders))
 
     def _address(self, request: Any) -> str:
         return client_address(_peer(request), _all(request, "x-forwarded-for"), self._settings.trusted_proxies)

@@ -49,8 +49,8 @@ def printable(text: str, limit: int = USER_AGENT_SHOWN) -> str:
 class Visit:
     """A request under way; `path` is decoded, `user_agent` printable, `clock` gives seconds as `started` does.
 
-    `captured` is the request as it came, for the wire log; None while that is off. `answer_headers` gives those
-    that were sent, once they were.
+    `captured` is the request as it came, for the wire log; None while that is off. `peer` is the far end of the
+    connection, with its port. `answer_headers` gives the headers that were sent, once they were.
     """
 
     started: float
@@ -60,6 +60,7 @@ class Visit:
     address: str
     user_agent: str
     captured: Message | None = None
+    peer: str = ""
     answer_headers: Callable[[], Sequence[tuple[str, str]]] = tuple
 
     def fields(self) -> dict[str, Any]:
@@ -140,7 +141,7 @@ class VisitLog:
     def _capture(self, visit: Visit, endpoint: str = "", answer: bytes = b"", **facts: object) -> None:
         """Keep the request and its answer as they were on the wire, where that is asked for."""
         if self._wire is not None and visit.captured is not None:
-            self._wire.record(endpoint, {**visit.fields(), **facts}, visit.captured,
+            self._wire.record(endpoint, {**visit.fields(), "peer": visit.peer, **facts}, visit.captured,
                               Message(visit.answer_headers(), answer))
 
     def _capture_failure(self, address: str, **facts: object) -> None:

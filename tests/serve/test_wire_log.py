@@ -91,7 +91,8 @@ def test_a_request_and_its_answer_are_there_in_full_without_credentials(settings
     assert dict(header.pop("answer_headers"))["Content-Type"] == "text/xml; charset=utf-8"
     assert header == {
         "time": "2026-03-01T12:00:00.000Z", "endpoint": BOARDROOM.endpoint, "room": BOARDROOM.room.email,
-        "address": "192.0.2.9", "user_agent": "Poly/1", "scheme": "basic", "operation": "FindItem",
+        "address": "192.0.2.9", "peer": "192.0.2.9 port 50000", "user_agent": "Poly/1", "scheme": "basic",
+        "operation": "FindItem",
         "method": "POST", "path": PATH, "status": 200, "error": "", "elapsed_ms": 0,
         "request_length": len(asked), "answer_length": len(answered.encode())}
 
