@@ -117,12 +117,12 @@ class Bare(Resource):
     def __init__(self, body: bytes) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._body = body
-        self._expected = base64.b64encode(f"room0:{PASSWORD}".encode())
 
     def render(self, request: Any) -> bytes:
         """The bytes, or a challenge."""
         scheme, _, credentials = (request.getHeader(b"authorization") or b"").partition(b" ")
-        if scheme != b"Basic" or not hmac.compare_digest(credentials, self._expected):
+        _, _, password = base64.b64decode(credentials).partition(b":")
+        if scheme != b"Basic" or not hmac.compare_digest(password, PASSWORD.encode()):
             request.setResponseCode(401)
             request.setHeader(b"WWW-Authenticate", b'Basic realm="bench"')
             return b""

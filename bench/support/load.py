@@ -1,12 +1,13 @@
 """A load generator that costs little itself: many TLS connections in one loop of epoll, each driven by a script.
 
-    python -m bench.support.load closed  PORT SECONDS CONNECTIONS
+    python -m bench.support.load closed  PORT SECONDS CONNECTIONS ENDPOINTS
     python -m bench.support.load poll    PORT SECONDS ENDPOINTS light|heavy EVERY_S
     python -m bench.support.load restart PORT SECONDS ENDPOINTS WITHIN_S
 
-`closed` asks as fast as answers come, with Basic. `poll` lets every endpoint poll in turn, with Digest, on a kept
-connection; without a pause where EVERY_S is 0. `restart` lets all endpoints connect within a time, half with NTLM
-and half with Digest. Each prints one line of JSON: `requests`, `failed`, `seconds`, `p50_ms`, `p99_ms`, `cpu_s`.
+`closed` asks as fast as answers come, for one endpoint after the other, with Basic. `poll` lets every endpoint
+poll in turn, with Digest, on a kept connection; without a pause where EVERY_S is 0. `restart` lets all endpoints
+connect within a time, half with NTLM and half with Digest. Each prints one line of JSON: `requests`, `failed`,
+`seconds`, `p50_ms`, `p99_ms`, `cpu_s`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, cycle
 
 from bench.support.calendar_server import PASSWORD
 from bench.support.sign_in import digest, ntlm_first, ntlm_second
@@ -248,12 +249,13 @@ class Loop:
         client.close()
 
 
-def closed(until: float, tally: Tally) -> Script:
-    """Ask the same again and again, with Basic."""
-    basic = base64.b64encode(f"room0:{PASSWORD}".encode()).decode()
-    asked = request(find_item(), f"Basic {basic}")
+def closed(endpoints: range, until: float, tally: Tally) -> Script:
+    """Ask for one endpoint after the other, with Basic."""
+    view = find_item()
+    basics = (base64.b64encode(f"room{number}:{PASSWORD}".encode()).decode() for number in endpoints)
+    asked = cycle([request(view, f"Basic {basic}") for basic in basics])
     while time.monotonic() < until:
-        tally.failed += (yield asked).status != 200
+        tally.failed += (yield next(asked)).status != 200
 
 
 def polling(number: int, shape: str, starts_at: float, tally: Tally, *, until: float, pause_s: float) -> Script:
@@ -299,7 +301,8 @@ def scripts(kind: str, arguments: list[str], began: float, until: float, tally: 
     """The scripts of all connections of one kind of load."""
     number = int(arguments[0])
     if kind == "closed":
-        return [closed(until, tally) for _ in range(number)]
+        endpoints = int(arguments[1])
+        return [closed(range(n % endpoints, endpoints, number), until, tally) for n in range(number)]
     if kind == "poll":
         every_s = float(arguments[2])
         return [polling(n, arguments[1], began + n * every_s / number, tally, until=until, pause_s=every_s)
