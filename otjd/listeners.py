@@ -217,7 +217,7 @@ def _site_settings(config: Config) -> SiteSettings:
     return SiteSettings(
         authentication=service.authentication, fips=config.node.fips, digest_sha256=service.digest_sha256,
         trusted_proxies=service.trusted_proxies, throttle_failed_logins=service.throttle_failed_logins,
-        limits=limits_of(config))
+        limits=limits_of(config), is_detailed=config.log.level == "debug")
 
 
 def limits_of(config: Config) -> Limits:

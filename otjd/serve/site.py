@@ -44,6 +44,8 @@ class SiteSettings:
     trusted_proxies: tuple[Network, ...] = ()
     throttle_failed_logins: bool = True
     limits: Limits = field(default_factory=Limits)
+    is_detailed: bool = False
+    """Whether every request is logged."""
 
 
 class CalendarSite(HTTPFactory):
@@ -72,6 +74,7 @@ class CalendarSite(HTTPFactory):
         self._held: set[HeldAnswer] = set()
         self._wire_log = wire_log
         self._visits = VisitLog(wire_log)
+        self._visits.is_detailed = settings.is_detailed
         self._authenticator = Authenticator(
             accounts, schemes=settings.authentication, fips=settings.fips, digest_sha256=settings.digest_sha256,
             secret=secret or random_bytes(SECRET_BYTES), now=now, random_bytes=random_bytes)
@@ -86,6 +89,7 @@ class CalendarSite(HTTPFactory):
         self._authenticator.reconfigure(accounts, schemes=settings.authentication, fips=settings.fips,
                                         digest_sha256=settings.digest_sha256)
         self._settings = settings
+        self._visits.is_detailed = settings.is_detailed
         self.timeOut = settings.limits.idle_s
         self.gate.reconfigure(settings.limits, settings.trusted_proxies)
         if routes is not None:

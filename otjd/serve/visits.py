@@ -77,16 +77,27 @@ class VisitLog:
 
     def __init__(self, wire: WireLog | None = None) -> None:
         self._wire = wire
+        self._known: dict[str, tuple[str, str, str]] = {}
+        self.is_detailed = False
+        """Whether each request is logged that went well, for debugging."""
 
     def answered(self, visit: Visit, call: Call, reply: Reply) -> None:
-        """A service answered."""
-        self._log.emit(
-            LogLevel.warn if reply.error or reply.status >= 400 else LogLevel.info,
-            "{operation} of {endpoint} at {address} answered {status}{with_error} in {elapsed_ms} ms "
-            "({scheme}, {user_agent})",
-            operation=reply.operation or call.method, endpoint=call.account.endpoint, status=reply.status,
-            with_error=f" {reply.error}" if reply.error else "", error=reply.error, scheme=call.scheme,
-            room=call.account.room.email, **visit.fields())
+        """A service answered. What went well is news only where the endpoint has not come like this before: with
+        thousands of polls a minute nobody would find anything else in the log."""
+        contact = (visit.address, visit.user_agent, call.scheme)
+        level = LogLevel.debug
+        if reply.error or reply.status >= 400:
+            level = LogLevel.warn
+        elif self._known.get(call.account.endpoint) != contact:
+            self._known[call.account.endpoint] = contact
+            level = LogLevel.info
+        if level is not LogLevel.debug or self.is_detailed:
+            self._log.emit(
+                level, "{operation} of {endpoint} at {address} answered {status}{with_error} in {elapsed_ms} ms "
+                "({scheme}, {user_agent})",
+                operation=reply.operation or call.method, endpoint=call.account.endpoint, status=reply.status,
+                with_error=f" {reply.error}" if reply.error else "", error=reply.error, scheme=call.scheme,
+                room=call.account.room.email, **visit.fields())
         self._capture(visit, call.account.endpoint, reply.body, room=call.account.room.email, scheme=call.scheme,
                       operation=reply.operation or call.method, status=reply.status, error=reply.error)
 

@@ -418,6 +418,25 @@ def test_a_success_is_reported_to_the_board_and_logged_in_one_line(
                     "room=boardroom@example.com")
 
 
+def test_a_success_like_the_one_before_is_no_news(
+        world: Site, wire: Wire, logged_events: list[dict[str, Any]]) -> None:
+    for user_agent in ("Poly/1.0", "Poly/1.0", "Poly/2.0", "Poly/2.0"):
+        wire.ask(Authorization=RIGHT, User_Agent=user_agent)
+    assert [event["user_agent"] for event in logged_events] == ["Poly/1.0", "Poly/2.0"]
+    world.reply = Reply(200, b"<x/>", operation="GetItem", error="ErrorItemNotFound")
+    wire.ask(Authorization=RIGHT, User_Agent="Poly/2.0")
+    wire.ask(Authorization=RIGHT, User_Agent="Poly/2.0")
+    assert [event["error"] for event in logged_events[2:]] == ["ErrorItemNotFound"] * 2
+
+
+def test_every_success_is_logged_for_debugging(
+        world: Site, wire: Wire, logged_events: list[dict[str, Any]]) -> None:
+    world.site.reconfigure(accounts=world.accounts, settings=replace(world.settings, is_detailed=True))
+    for _ in range(3):
+        wire.ask(Authorization=RIGHT)
+    assert [event["log_level"].name for event in logged_events] == ["info", "debug", "debug"]
+
+
 @pytest.mark.parametrize(("reply", "in_contact"), [
     (Reply(200, b"<x/>", operation="GetItem", error="ErrorItemNotFound"), True),
     (Reply(500, b"<x/>", operation="LaunchRocket", error="ErrorInvalidRequest"), False),
