@@ -14,7 +14,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from io import StringIO
 
-from dateutil.tz import tzical  # type: ignore[import-untyped]
+from dateutil.tz import tzical
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from otjd.gather.content_lines import Component, Line, quoted

@@ -28,6 +28,9 @@ _ENCODED_LENGTH = 82
 _VCAL_MARK = b"vCal-Uid\x01\0\0\0"
 _UID_BYTES = 250
 
+CHANGE_KEY_BYTES = 14
+"""Bytes of a ChangeKey behind its mark."""
+
 
 class IdKind(Enum):
     """What an id stands for."""
@@ -94,7 +97,14 @@ def folder_name(room_email: str, folder_id: str) -> str | None:
 
 def change_key(*parts: str) -> str:
     """A ChangeKey that changes exactly when one of `parts` does."""
-    return _encoded(b"\x01" + hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:14])
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
+    return _encoded(b"\x01" + digest[:CHANGE_KEY_BYTES])
+
+
+def item_change_key(meeting_change_key: str, shown: int) -> str:
+    """The ChangeKey of an item: that of its meeting, in hexadecimal digits, mixed with a digest of how it is
+    shown."""
+    return _encoded(b"\x01" + (int(meeting_change_key, 16) ^ shown).to_bytes(CHANGE_KEY_BYTES))
 
 
 def global_object_id(uid: str, occurrence: str = "") -> bytes:

@@ -11,6 +11,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from otjd.meetings.model import CalendarItemType, Meeting
 from otjd.protocol import ews_ids
@@ -171,6 +172,7 @@ def _body(name: str, body_type: BodyType, bodies: Bodies) -> str:
     return f'<t:{name} BodyType="{body_type}">{text(bodies.of(body_type))}</t:{name}>'
 
 
+@lru_cache(maxsize=8192)  # the same people and rooms come again and again
 def _mailbox(name: str, email: str) -> str:
     address = f"<t:EmailAddress>{text(email)}</t:EmailAddress><t:RoutingType>SMTP</t:RoutingType>" if email else ""
     return f"<t:Mailbox><t:Name>{text(name)}</t:Name>{address}</t:Mailbox>"
@@ -184,6 +186,7 @@ def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
+@lru_cache(maxsize=256)
 def _duration(length: timedelta) -> str:
     """An ISO 8601 duration in the form of Exchange, such as `PT1H30M`."""
     minutes, seconds = divmod(int(length.total_seconds()), 60)
@@ -194,6 +197,8 @@ def _duration(length: timedelta) -> str:
 
 
 def _occurrence_start(occurrence: str) -> datetime | None:
+    if not occurrence:
+        return None
     try:
         return datetime.strptime(occurrence, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:

@@ -119,9 +119,10 @@ def namespace(element: etree._Element) -> str:
 def children(element: etree._Element | None, name: str) -> Iterator[etree._Element]:
     """The children of this name, in whatever namespace: some clients get their default namespaces wrong."""
     if element is not None:
-        for child in element:
-            if local_name(child) == name:
-                yield child
+        qualified = f"}}{name}"
+        for found in element:
+            if found.tag == name or str(found.tag).endswith(qualified):
+                yield found
 
 
 def child(element: etree._Element | None, name: str) -> etree._Element | None:

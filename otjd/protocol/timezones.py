@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
@@ -54,6 +55,7 @@ def read_date_time(text: str, zone: tzinfo = UTC) -> datetime:
         return _EARLIEST if local.year == 1 else _LATEST
 
 
+@lru_cache(maxsize=8192)  # meetings begin and end at few times of a day, and each is told again and again
 def write_date_time(time: datetime) -> str:
     """`YYYY-MM-DDThh:mm:ssZ`, the form that every known client reads; fractions are cut off."""
     utc = time.astimezone(UTC)

@@ -31,15 +31,15 @@ from otjd.serve.limits import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EwsSettings:
-    """How the emulated Exchange behaves. `server_version` is what it reports; `items_kept` is the number of
-    meetings whose text is kept for the next answer; `heartbeat_s` is how often an open stream says that it is
-    alive, as often as Exchange does: Microsoft's client gives up after twice that."""
+    """How the emulated Exchange behaves. `server_version` is what it reports; `details_kept` is the number of
+    meetings whose join details are kept for the next answer; `heartbeat_s` is how often an open stream says that it
+    is alive, as often as Exchange does: Microsoft's client gives up after twice that."""
 
     join_details: JoinDetails
     server_version: str = "15.1.2507.6"
     tolerate_unknown_versions: bool = False
     limits: Limits = field(default_factory=Limits)
-    items_kept: int = 20_000
+    details_kept: int = 4_000
     subscriptions_per_user: int = 20
     streams_per_user: int = 10
     heartbeat_s: float = 45.0
@@ -59,7 +59,7 @@ class EwsService:
         self._version = ServerVersion.of(settings.server_version)
         self._header = self._version.header()
         self._versions = VERSIONS | {self._version.name}  # a client may take over the name that it was told
-        texts = MeetingTexts(settings.join_details, settings.items_kept)
+        texts = MeetingTexts(settings.join_details, settings.details_kept)
         self._answers = Answers(cache, texts, now=now)
         self._notifications = Notifications(
             subscriptions, self._answers, now=now, change_key=texts.change_key,

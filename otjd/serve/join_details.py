@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from otjd.meetings.model import DialProtocol, Meeting
 from otjd.protocol import poly_token
+from otjd.protocol.ews_ids import CHANGE_KEY_BYTES
 from otjd.rules.templates import Template, TemplateFailure, compile_template
 from otjd.serve.join_style import APPEND, AUTO, DROP, USUAL, JoinStyle
 
@@ -96,14 +97,17 @@ class JoinDetails:
         self._clock = clock
         self._families = {family: _Family(family, own.get(family, self._for_all), clock)
                           for family in (AUTO, *_OWN_TEMPLATES, *own)}
-        self._digests: dict[JoinStyle, str] = {}
+        self._digests: dict[JoinStyle, int] = {}
 
-    def digest(self, style: JoinStyle) -> str:
-        """Changes when the same meeting could get other details than before."""
-        if style not in self._digests:
+    def digest(self, style: JoinStyle) -> int:
+        """A number below 2**112 that changes when the same meeting could get other details than before."""
+        known = self._digests.get(style)
+        if known is None:
             settings = "\0".join((self._family(style).source, *style.settings()))
-            self._digests[style] = hashlib.sha256(settings.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        return self._digests[style]
+            digest = hashlib.sha256(settings.encode("utf-8", "surrogatepass")).digest()
+            known = int.from_bytes(digest[:CHANGE_KEY_BYTES])
+            self._digests[style] = known
+        return known
 
     def of(self, meeting: Meeting, style: JoinStyle = USUAL) -> Details:
         """The details of `meeting` for endpoints of this style. Never raises."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _HOPS_LIMIT = 32
+_HOP_LIMIT = 80
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
     """The IP address in a hop of X-Forwarded-For, which may carry a port; None where there is none."""
+    return _address_of(text) if len(text) <= _HOP_LIMIT else None
+
+
+@lru_cache(maxsize=8192)  # the same clients come again and again
+def _address_of(text: str) -> IPv4Address | IPv6Address | None:
     text = text.strip(' \t"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

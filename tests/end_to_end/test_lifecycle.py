@@ -233,7 +233,7 @@ match_string = "("
     world.write_config()
     broken = run_otjd("check", "--config", world.config)
     assert broken.returncode == 1
-    assert 'rule "x", match_string' in broken.stdout
+    assert '"x".match_string' in broken.stdout
     assert "Traceback" not in broken.stderr
     refused = subprocess.run([Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "otjd", "--config",
                               world.config], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
