@@ -32,8 +32,8 @@ from otjd.serve.limits import Limits
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EwsSettings:
     """How the emulated Exchange behaves. `server_version` is what it reports; `details_kept` is the number of
-    meetings whose join details are kept for the next answer; `heartbeat_s` is how often an open stream says that it
-    is alive, as often as Exchange does: Microsoft's client gives up after twice that."""
+    meetings whose join details are kept for the next answer; `heartbeat_s` is how often an open stream says that
+    it is alive, as often as Exchange does: Microsoft's client gives up after twice that."""
 
     join_details: JoinDetails
     server_version: str = "15.1.2507.6"
