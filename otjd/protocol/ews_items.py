@@ -30,6 +30,11 @@ _ACCEPTED_MEETING = 3
 
 _GLOBAL_OBJECT_ID, _CLEAN_GLOBAL_OBJECT_ID = 3, 35
 
+# property tags: what gateways to IMAP and CalDAV need of each item
+_SUBJECT, _ARTICLE_NUMBER, _CREATION_TIME, _MODIFICATION_TIME, _NAME_IN_URLS = 0x37, 0xE23, 0x3007, 0x3008, 0x10F3
+
+_ITEM_START = "<t:CalendarItem>"
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -76,21 +81,26 @@ def shown_subject(meeting: Meeting, room_email: str) -> str:
     return visible(meeting.subject) or organizer_name(meeting, room_email)
 
 
+def organizer_mailbox(meeting: Meeting, room_email: str) -> tuple[str, str]:
+    """Name and address of whose meeting it is; the address is empty where none is known."""
+    name = organizer_name(meeting, room_email)
+    return name, room_email if name == room_email else visible(meeting.organizer.email)
+
+
 def item_text(meeting: Meeting, shown: Shown) -> ItemText:
     """Write what every answer tells of `meeting`."""
-    name = organizer_name(meeting, shown.room_email)
     in_series = meeting.item_type is not CalendarItemType.SINGLE
     created = meeting.created_time or meeting.last_modified_time or meeting.start_time
     modified = meeting.last_modified_time or created
     end = max(meeting.end_time, meeting.start_time + SHORTEST)
     original = _occurrence_start(meeting.occurrence)
     item_class = "IPM.Appointment.Occurrence" if in_series else "IPM.Appointment"
-    organizer = _mailbox(name, shown.room_email if name == shown.room_email else visible(meeting.organizer.email))
+    organizer = _mailbox(*organizer_mailbox(meeting, shown.room_email))
     recurrence_id = f"<t:RecurrenceId>{write_date_time(original)}</t:RecurrenceId>" if original else ""
     original_start = f"<t:OriginalStart>{write_date_time(original)}</t:OriginalStart>" if original else ""
     return ItemText(
         before_body=(
-            f'<t:CalendarItem><t:ItemId Id="{ews_ids.item_id(meeting.id)}" '
+            f'{_ITEM_START}<t:ItemId Id="{ews_ids.item_id(meeting.id)}" '
             f'ChangeKey="{attribute(shown.change_key)}"/>'
             f'<t:ParentFolderId Id="{ews_ids.folder_ids(shown.room_email)["calendar"]}"/>'
             f"<t:ItemClass>{item_class}</t:ItemClass>"
@@ -121,8 +131,8 @@ def item_text(meeting: Meeting, shown: Shown) -> ItemText:
             '<t:EndTimeZone Id="UTC" Name="(UTC) Coordinated Universal Time"/></t:CalendarItem>'))
 
 
-def item_with_bodies(written: ItemText, bodies: Bodies, shape: ItemShape, extended: str) -> str:
-    """The item with its body, and with the other bodies that are asked for; `extended` is XML text."""
+def item_with_bodies(written: ItemText, bodies: Bodies, shape: ItemShape, extended: str, mime: str = "") -> str:
+    """The item with its body, and with the other bodies that are asked for; `extended` and `mime` are XML text."""
     others = ""
     if shape.unique_body is not None:
         others += _body("UniqueBody", shape.unique_body, bodies)
@@ -130,7 +140,10 @@ def item_with_bodies(written: ItemText, bodies: Bodies, shape: ItemShape, extend
         others += _body("NormalizedBody", shape.normalized_body, bodies)
     if shape.text_body:
         others += _body("TextBody", BodyType.TEXT, bodies)
-    return "".join((written.before_body, _body("Body", shape.body, bodies), written.before_extended, extended,
+    start = written.before_body
+    if mime:
+        start = f"{_ITEM_START}{mime}{start.removeprefix(_ITEM_START)}"
+    return "".join((start, _body("Body", shape.body, bodies), written.before_extended, extended,
                     written.before_other_bodies, others, written.rest))
 
 
@@ -152,6 +165,8 @@ def extended_properties(meeting: Meeting, tokens: Mapping[str, str], fields: Ite
 
 
 def _extended_value(field: ExtendedField, meeting: Meeting, tokens: Mapping[str, str]) -> str | None:
+    if not field.property_set:
+        return _tagged_value(field, meeting)
     if field.property_set == "PublicStrings":
         return tokens.get(field.name) if field.property_type == "String" else None
     if field.property_type != "Binary" or field.number not in (_GLOBAL_OBJECT_ID, _CLEAN_GLOBAL_OBJECT_ID):
@@ -160,7 +175,21 @@ def _extended_value(field: ExtendedField, meeting: Meeting, tokens: Mapping[str,
     return base64.b64encode(ews_ids.global_object_id(meeting.uid, occurrence)).decode("ascii")
 
 
+def _tagged_value(field: ExtendedField, meeting: Meeting) -> str | None:
+    created = meeting.created_time or meeting.last_modified_time or meeting.start_time
+    values = {
+        (_SUBJECT, "String"): visible(meeting.subject),
+        (_ARTICLE_NUMBER, "Integer"): str(int(meeting.id[:8], 16) >> 1 or 1),  # positive, hardly ever twice
+        (_CREATION_TIME, "SystemTime"): write_date_time(created),
+        (_MODIFICATION_TIME, "SystemTime"): write_date_time(meeting.last_modified_time or created),
+        (_NAME_IN_URLS, "String"): f"{meeting.id}.EML"}
+    return values.get((field.number or 0, field.property_type))
+
+
 def _extended_property(field: ExtendedField, value: str) -> str:
+    if not field.property_set:
+        return (f'<t:ExtendedProperty><t:ExtendedFieldURI PropertyTag="0x{field.number:x}" '
+                f'PropertyType="{field.property_type}"/><t:Value>{text(value)}</t:Value></t:ExtendedProperty>')
     in_set = (f'PropertySetId="{attribute(field.guid)}"' if field.guid
               else f'DistinguishedPropertySetId="{field.property_set}"')
     which = f'PropertyName="{attribute(field.name)}"' if field.name else f'PropertyId="{field.number}"'

@@ -134,11 +134,13 @@ class ConvertId:
 
 @dataclass(frozen=True, slots=True)
 class FindFolder:
-    """List the folders in others; with `is_deep` those in them too. `pages`: the client wants paging offsets."""
+    """List the folders in others; with `is_deep` those in them too. `pages`: the client wants paging offsets.
+    `display_name`: only folders of this name; empty: all."""
 
     parents: tuple[FolderRef, ...]
     is_deep: bool = False
     pages: bool = False
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,18 @@ def _convert_id(element: etree._Element, _: tzinfo) -> ConvertId:
 
 def _find_folder(element: etree._Element, _: tzinfo) -> FindFolder:
     return FindFolder(folders(element, "ParentFolderIds"), element.get("Traversal", "").strip() == "Deep",
-                      markup.child(element, "IndexedPageFolderView") is not None)
+                      markup.child(element, "IndexedPageFolderView") is not None,
+                      _display_name(markup.child(element, "Restriction")))
+
+
+def _display_name(restriction: etree._Element | None) -> str:
+    """The name that folders must have; empty where something else is asked of them, or nothing."""
+    condition = markup.child(restriction, "IsEqualTo")
+    field = markup.child(condition, "FieldURI")
+    constant = markup.child(markup.child(condition, "FieldURIOrConstant"), "Constant")
+    if field is None or constant is None or field.get("FieldURI", "").strip() != "folder:DisplayName":
+        return ""
+    return constant.get("Value", "")
 
 
 def _resolve_names(element: etree._Element, _: tzinfo) -> ResolveNames:

@@ -25,8 +25,9 @@ class BodyType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExtendedField:
-    """A MAPI property that is asked for. `property_set` is a name of DistinguishedPropertySetId; `guid` is how the
-    client named the set, where it did not use that name. `name` or `number` tells the property."""
+    """A MAPI property that is asked for. `property_set` is a name of DistinguishedPropertySetId, empty where a
+    property is asked for by its tag; `guid` is how the client named the set, where it did not use that name.
+    `name` or `number` tells the property."""
 
     property_set: str
     property_type: str
@@ -43,6 +44,7 @@ class ItemShape:
     unique_body: BodyType | None = None
     normalized_body: BodyType | None = None
     text_body: bool = False
+    mime_content: bool = False
     extended: tuple[ExtendedField, ...] = ()
 
 
@@ -66,6 +68,8 @@ def read_shape(element: etree._Element | None) -> ItemShape:
         unique_body=_body_type(element, "UniqueBodyType") if "item:UniqueBody" in fields else None,
         normalized_body=_body_type(element, "NormalizedBodyType") if "item:NormalizedBody" in fields else None,
         text_body="item:TextBody" in fields,
+        mime_content=("item:MimeContent" in fields
+                      or markup.content(markup.child(element, "IncludeMimeContent")) in ("true", "1")),
         extended=tuple(extended))
 
 
@@ -79,8 +83,19 @@ def _body_type(shape: etree._Element, name: str) -> BodyType:
     raise schema_violation(f"The value '{asked[:40]}' of '{name}' is not one of Best, HTML and Text.", element)
 
 
+def _tag(text: str) -> int | None:
+    """The number of a property tag, which is hexadecimal after `0x` and decimal otherwise."""
+    try:
+        return int(text, 0) if text.isascii() and text.isalnum() and len(text) < 8 else None
+    except ValueError:
+        return None
+
+
 def _read_extended(element: etree._Element) -> ExtendedField | None:
     """A property of one of the sets that there is something of; None for others, which no item has."""
+    tag = element.get("PropertyTag", "").strip()
+    if tag:
+        return ExtendedField("", element.get("PropertyType", "").strip(), number=_tag(tag))
     guid = element.get("PropertySetId", "").strip()
     property_set = element.get("DistinguishedPropertySetId", "").strip() or _SETS_BY_GUID.get(guid.lower(), "")
     number = element.get("PropertyId", "").strip()

@@ -144,6 +144,8 @@ class Answers:
 
     def _folders(self, ref: FolderRef, request: FindFolder, account: Account) -> str:
         names = ews_responses.folders_within(folder_name(ref, account), is_deep=request.is_deep)
+        wanted = request.display_name.casefold()
+        names = tuple(n for n in names if wanted in ("", ews_responses.FOLDER_FACTS[n].display_name.casefold()))
         return ews_responses.found_folders([self._written_folder(name, account) for name in names],
                                            pages=request.pages)
 

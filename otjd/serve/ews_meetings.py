@@ -19,6 +19,7 @@ from otjd.protocol.ews_items import (
     item_with_bodies,
     item_without_bodies,
 )
+from otjd.protocol.ews_mime import mime_content
 from otjd.protocol.ews_shapes import ExtendedField, ItemShape
 from otjd.serve.calls import Account
 from otjd.serve.join_details import Details, JoinDetails, dial_uri
@@ -50,9 +51,11 @@ class MeetingTexts:
 
     def for_reading(self, account: Account, meeting: Meeting, shape: ItemShape) -> str:
         """The item as GetItem shows it, with its body."""
-        details = self._details(account, meeting)
+        details, mime = self._details(account, meeting), ""
+        if shape.mime_content:
+            mime = mime_content(meeting, account.room.email, dial_uri(meeting), details.text)
         return item_with_bodies(self._item(account, meeting), Bodies(details.text, details.html), shape,
-                                self._extended(account, meeting, shape.extended))
+                                self._extended(account, meeting, shape.extended), mime)
 
     def change_key(self, meeting: Meeting, style: JoinStyle) -> str:
         """The ChangeKey of the item that a meeting is shown as to endpoints of this style."""

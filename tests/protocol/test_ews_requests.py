@@ -86,7 +86,8 @@ def test_misspelled_containers_and_extended_properties_are_read() -> None:
         body=BodyType.TEXT, text_body=True, extended=(
             ExtendedField("Meeting", "Binary", number=3),
             ExtendedField("PublicStrings", "String", "A", guid="00020329-0000-0000-C000-000000000046"),
-            ExtendedField("PublicStrings", "String", "UCMeetingSettings")))
+            ExtendedField("PublicStrings", "String", "UCMeetingSettings"),
+            ExtendedField("", "Integer", number=0xE23)))
 
 
 @pytest.mark.parametrize(("asked", "expected"), [

@@ -7,7 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import icalendar
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import etree
 
 from otjd.meetings.model import CalendarItemType, DialProtocol, FreeBusyStatus, Meeting, Organizer
@@ -200,7 +203,7 @@ def test_asked_mapi_properties_are_told_as_far_as_they_exist(in_list: bool) -> N
         public("POLYCOM-VMRNUMBER"), public("POLYCOM-VMRNUMBER", "Integer"), public("UCMeetingSettings"),
         extended(DistinguishedPropertySetId="Meeting", PropertyId="3", PropertyType="String"),
         extended(DistinguishedPropertySetId="Meeting", PropertyId="4", PropertyType="Binary"),
-        extended(PropertyTag="0x0E23", PropertyType="Integer"))
+        extended(PropertyTag="0x0FFF", PropertyType="Binary"), extended(PropertyTag="x", PropertyType="String"))
     exchange = Exchange()
     exchange.show(SERIES)
     messages = exchange.ask(calendar_view(shape=shape))
@@ -212,6 +215,70 @@ def test_asked_mapi_properties_are_told_as_far_as_they_exist(in_list: bool) -> N
         base64.b64encode(uid).decode(), base64.b64encode(clean).decode(), "room@example.com"]
     assert texts(messages, ".//t:ExtendedFieldURI/@PropertyId") == ["3", "35"]
     assert texts(messages, ".//t:ExtendedFieldURI/@PropertySetId") == [MEETING_SET]
+
+
+@pytest.mark.parametrize("in_list", [True, False])
+def test_properties_that_gateways_need_are_told_by_their_tags(in_list: bool) -> None:
+    shape = asked_properties(*(extended(PropertyTag=tag, PropertyType=kind) for tag, kind in (
+        ("0xe23", "Integer"), ("0x0037", "String"), ("12296", "SystemTime"), ("0x3007", "Integer"),
+        ("0x10f3", "String"), ("0x3007", "SystemTime"))))
+    exchange = Exchange()
+    shown = meeting("a", created_time=NOW, last_modified_time=NOW + timedelta(hours=1), subject="A")
+    exchange.show(shown)
+    messages = exchange.ask(calendar_view(shape=shape))
+    if not in_list:
+        messages = exchange.ask(get_item(*texts(messages, ".//t:ItemId/@Id"), shape=shape))
+    number, *others = texts(messages, ".//t:ExtendedProperty/t:Value")
+    assert 0 < int(number) < 2**31
+    assert others == ["A", "2026-03-02T09:00:00Z", f"{shown.id}.EML", "2026-03-02T08:00:00Z"]
+    assert texts(messages, ".//t:ExtendedFieldURI/@PropertyTag") == ["0xe23", "0x37", "0x3008", "0x10f3", "0x3007"]
+
+
+MIME = "<t:IncludeMimeContent>true</t:IncludeMimeContent>"
+
+
+def event_of(shown: Meeting, shape: str = MIME) -> Any:
+    item = read(shown, shape=shape)
+    (encoded,) = texts(item, "t:MimeContent")
+    (event,) = icalendar.Calendar.from_ical(base64.b64decode(encoded)).walk("VEVENT")
+    return event
+
+
+@pytest.mark.parametrize("shape", [MIME, asked_properties('<t:FieldURI FieldURI="item:MimeContent"/>')])
+def test_mime_content_is_the_meeting_as_a_calendar_object(shape: str) -> None:
+    shown = meeting("a", alias="room@example.com", is_private=True, subject='Grüße, "all"; <all>\n\x07')
+    event = event_of(shown, shape)
+    assert (event["SUMMARY"], event["LOCATION"], event["CLASS"]) == (
+        'Grüße, "all"; <all>', "sip:room@example.com", "PRIVATE")
+    assert (event.decoded("DTSTART"), event.decoded("DTEND")) == (shown.start_time, shown.end_time)
+    assert event["ORGANIZER"] == "mailto:ada@example.com"
+    assert event["ORGANIZER"].params["CN"] == "Ada Berg"
+    assert event["UID"] == told(shown, "UID")
+    assert "room@example.com" in event["DESCRIPTION"]
+
+
+def test_an_occurrence_is_a_calendar_object_of_its_own() -> None:
+    event = event_of(SERIES)
+    assert "RECURRENCE-ID" not in event
+    assert event["UID"] == told(SERIES, "UID") != told(meeting("series", alias="room@example.com"), "UID")
+
+
+@pytest.mark.parametrize(("status", "told_as"), [
+    (FreeBusyStatus.FREE, ("CONFIRMED", "TRANSPARENT")), (FreeBusyStatus.BUSY, ("CONFIRMED", "OPAQUE")),
+    (FreeBusyStatus.TENTATIVE, ("TENTATIVE", "OPAQUE"))])
+def test_a_calendar_object_tells_how_the_room_is_blocked(status: FreeBusyStatus, told_as: tuple[str, str]) -> None:
+    event = event_of(meeting("a", free_busy=status))
+    assert (event["STATUS"], event["TRANSP"]) == told_as
+
+
+def test_no_calendar_object_is_given_unasked() -> None:
+    assert not texts(read(meeting("a"), shape=MIME.replace("true", "false")), "t:MimeContent")
+
+
+@given(st.text(), st.text(), st.text())
+def test_whatever_a_calendar_holds_becomes_a_calendar_object(subject: str, name: str, email: str) -> None:
+    event = event_of(meeting("a", subject=subject, organizer=Organizer(name, email)))
+    assert event["SUMMARY"]
 
 
 def test_a_meeting_without_alias_has_no_polycom_properties() -> None:

@@ -33,6 +33,16 @@ def test_folders_are_found_in_their_parents(exchange: Exchange) -> None:
     assert names(exchange, find_folder("calendar", "inbox")) == []
 
 
+@pytest.mark.parametrize(("field", "name", "found"), [
+    ("folder:DisplayName", "CALENDAR", ["Calendar"]), ("folder:DisplayName", "temporary", []),
+    ("folder:FolderClass", "IPF.Appointment", ["Calendar", "Inbox"])])
+def test_folders_can_be_found_by_name_and_other_conditions_keep_none_out(
+        exchange: Exchange, field: str, name: str, found: list[str]) -> None:
+    restriction = (f'<m:Restriction><t:IsEqualTo><t:FieldURI FieldURI="{field}"/><t:FieldURIOrConstant>'
+                   f'<t:Constant Value="{name}"/></t:FieldURIOrConstant></t:IsEqualTo></m:Restriction>')
+    assert names(exchange, find_folder("msgfolderroot", view=restriction))[:2] == found
+
+
 def test_each_parent_is_answered_for_itself(exchange: Exchange) -> None:
     assert codes(exchange.ask(find_folder("root", "voicemail"))) == ["NoError", "ErrorFolderNotFound"]
 
