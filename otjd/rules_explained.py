@@ -58,7 +58,7 @@ def _of_step(step: Told) -> Iterator[str]:
         yield from _of_variable(variable)
     if step.template:
         kind = "default" if step.template_is_default else "its own"
-        yield from _line(8, f"template ({kind}): ", step.template)
+        yield from _line(8, f"template ({kind}): ", " ".join(step.template.split()))
     if step.result is Result.FAILED:
         yield from _line(8, "why: ", step.reason)
 

@@ -100,9 +100,17 @@ def _told(event: MeetingEvent, step: Step) -> Told:
         meeting_type=rule.meeting_type if rule else FALLBACK, result=step.result, quoted=step.quoted,
         looked_in=tuple(map(str, step.looks_in)), looks_for=_looks_for(rule) if rule else _ADDRESSES,
         variables=tuple(_variable(looked_at, step.looks_in, *pair) for pair in step.variables.items()),
-        template=step.template if step.variables else "",
+        template=_template(step),
         template_is_default=bool(step.template and rule and rule.default_processing_enabled),
         alias=step.match.alias if step.match else None, reason=_reason(looked_at, step))
+
+
+def _template(step: Step) -> str:
+    """What made the alias, or failed to: for the types that an operator writes himself it is his own text."""
+    rule = step.rule
+    if step.template or rule is None or step.result not in (Result.MATCHED, Result.NOTHING, Result.FAILED):
+        return step.template if step.variables else ""
+    return rule.custom_template or (rule.replace_string if not rule.default_processing_enabled else "")
 
 
 def _looks_for(rule: Rule) -> str:
@@ -116,6 +124,8 @@ def _reason(event: MeetingEvent, step: Step) -> str:
         return step.reason
     if step.variables and step.template:
         return "its template makes nothing of these variables"
+    if step.rule is not None and not step.template and step.rule.custom_template:
+        return "its template makes nothing of this invitation"
     filled = {Place.BODY: bool(event.body.text or event.body.links), Place.LOCATION: bool(event.location),
               Place.PROPERTIES: bool(event.properties)}
     empty = [place for place in step.looks_in if not filled[place]]

@@ -69,6 +69,12 @@ def test_a_google_event_is_searched_in_depth() -> None:
     assert places(told)["meeting_id"][0] == "property conferenceData"
 
 
+def test_a_custom_template_that_makes_nothing_is_shown_with_its_reason() -> None:
+    told = first(invitation("x"), rule("custom", custom_template="{% if false %}\n  x{% endif %}"))
+    assert (told.template, told.template_is_default) == ("{% if false %}\n  x{% endif %}", False)
+    assert told.reason == "its template makes nothing of this invitation"
+
+
 def test_long_texts_and_many_links_are_cut() -> None:
     links = "".join(f"<a href='https://a.example/{n}'>x</a>" for n in range(50))
     seen = explain(invitation(html=f"<p>{'x' * 5000} board@vc.example.com</p>{links}"),

@@ -162,6 +162,7 @@ code.json: 12@codes.example (SIP)
       3 "broken" (custom): failed
         looked at: body, location, properties
         looked for: what custom_template makes of the event
+        template (its own): {{ 1 // 0 }}
         why: ZeroDivisionError: integer division or modulo by zero
       5 "codes" (regex): 12@codes.example
         looked at: body, location
@@ -169,6 +170,7 @@ code.json: 12@codes.example (SIP)
             or the HTML source: room (\\d+)
         1 = 12
             body: room 12 board@vc.example.com
+        template (its own): \\1@codes.example
      10 "rooms" (domain): not reached, an earlier one matched
     fallback: not reached, an earlier one matched"""
 
