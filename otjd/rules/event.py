@@ -55,7 +55,7 @@ class MeetingEvent:
     @cached_property
     def restored_links(self) -> tuple[str, ...]:
         """The links of the body that do not stand in it as they are: a mail filter had rewritten them."""
-        return tuple(link for link in self.body.links if link not in self.body.marked)
+        return tuple(link for link in self.body.restored if link not in self.body.marked)
 
     @cached_property
     def calendar_event(self) -> dict[str, Any]:

@@ -28,7 +28,8 @@ LINKS_LIMIT = 2000
 
 _TAGS_LIMIT = 50_000
 _QUOTED_ENDS = 20
-_OVERLONG_TAG = re.compile(r"<[^>]{20000}")
+_WITHOUT_END = 10_000
+_OVERLONG_TAG = re.compile(r"<[^>]{20000}")  # twice as many, so that it spans one whole block without an end
 _QUOTED_END = re.compile(r"=[ \t\r\n]{0,20}[\"'][^\"'>]{0,1000}>")
 _BLOCKS = ("address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "div", "dl", "dt",
            "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li",
@@ -95,7 +96,8 @@ def _parsed(source: str) -> str | None:
 
 def _is_monstrous(source: str) -> bool:
     """Whether a tag may have thousands of attributes, for which the parser takes quadratic time."""
-    if _OVERLONG_TAG.search(source):
+    ends = (source.find(">", at, at + _WITHOUT_END) for at in range(0, len(source) - _WITHOUT_END, _WITHOUT_END))
+    if -1 in ends and _OVERLONG_TAG.search(source):
         return True
     return any(True for _ in islice(_QUOTED_END.finditer(source), _QUOTED_ENDS, None))
 
@@ -134,10 +136,14 @@ def _target(attributes: str) -> str:
     return html.unescape(found.get("originalsrc") or found.get("href") or "")
 
 
+def _without_links(written: str) -> str:
+    return _LINK_MARKS.sub("", written) if any(mark in written for mark in (_LINK, _LABEL, _END)) else written
+
+
 def _links_apart(written: str) -> Marked:
     """The links of the string apart from its text: the first 2,000."""
     if _LINK not in written:
-        text = _LINK_MARKS.sub("", written)
+        text = _without_links(written)
         return Marked(text, text, ())
     shown: list[str] = []
     with_targets: list[str] = []
@@ -158,5 +164,5 @@ def _links_apart(written: str) -> Marked:
             target, begin = open_links.pop()
             if target and target != "".join(shown[begin:begin + _LABEL_PARTS]).strip():
                 with_targets.append(f"<{target}>")
-    rest = _LINK_MARKS.sub("", written[at:])
+    rest = _without_links(written[at:])
     return Marked("".join((*shown, rest)), "".join((*with_targets, rest)), tuple(targets))

@@ -143,8 +143,10 @@ def _unwrapped(link: str, rewritings: tuple[_Rewriting, ...]) -> str | None:
     return None
 
 
-_SIGNS = ("safelinks.protection.", "urldefense.", "linkprotect.cudasvc.com", "secure-web.cisco.com",
+SIGNS = ("safelinks.protection.", "urldefense.", "linkprotect.cudasvc.com", "secure-web.cisco.com",
           "protection.sophos.com", "protect.checkpoint.com", "trendmicro.com", "www.google.")
+"""One of these is in every link that a mail filter rewrote, in lower case."""
+
 _REMOVED_BY_URLSPLIT = str.maketrans("", "", "\t\r\n")
 _ASCII_ALIKE = str.maketrans({"\u017f": "s", "\u212a": "k", "\u0130": "i", "\u0131": "i"})
 """The only characters beyond ASCII that an expression that ignores letter case takes for a letter of ASCII."""
@@ -158,7 +160,7 @@ def folded(text: str) -> str:
 def may_be_rewritten(text: str) -> bool:
     """Whether a link in the text may have been rewritten: cheap, and never wrongly False."""
     text = folded(text)
-    return any(sign in text for sign in _SIGNS)
+    return any(sign in text for sign in SIGNS)
 
 
 def original(link: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -33,7 +34,6 @@ _DOMAIN = re.compile(DOMAIN)
 _AFTER_AT = re.compile(r"[\w.-]{1,1500}")
 _USER_LIMIT = 128
 _LOOK_AHEAD = 20
-_PLAIN = re.compile(r"(https?)://([A-Za-z0-9.-]+)(/[!\"$->@-~]*)?(?:\?([!\"$-~]*))?(?:#([!-~]*))?", re.IGNORECASE)
 _PARAMETERS_LIMIT = 100
 _LINKS_LIMIT = 100
 
@@ -54,8 +54,15 @@ class WebAddress:
 
     def is_at(self, *hosts: str) -> bool:
         """Whether the host is one of these. `*.zoom.us` means any name below zoom.us, but not zoom.us itself."""
-        return any(self.host.endswith(host[1:]) and len(self.host) >= len(host) if host.startswith("*.")
-                   else self.host == host for host in hosts)
+        exact, below = _divided(hosts)
+        return self.host in exact or self.host.endswith(below)
+
+
+@cache
+def _divided(hosts: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The names, and the ends of the names that begin with `*`."""
+    return (frozenset(host for host in hosts if not host.startswith("*.")),
+            tuple(host[1:] for host in hosts if host.startswith("*.")))
 
 
 def web_address(link: str) -> WebAddress | None:
@@ -113,7 +120,7 @@ def digit_groups(least: int, most: int) -> str:
 
     It takes whole numbers only, and none that a `#` ends: that is for telephones. See `ungrouped`.
     """
-    return rf"(?<![\d+,.-])(?<!\d )[0-9](?:[ -]?[0-9]){{{least - 1},{most - 1}}}(?![ -]?\d|[.,]\d| ?#)"
+    return rf"[0-9](?<![\d+,.-][0-9])(?<!\d [0-9])(?:[ -]?[0-9]){{{least - 1},{most - 1}}}(?![ -]?\d|[.,]\d| ?#)"
 
 
 def ungrouped(text: str) -> str:

@@ -14,10 +14,11 @@ from urllib.parse import unquote
 import re2  # type: ignore[import-untyped]  # the package has no type information
 
 from otjd.rules.event import MeetingEvent
-from otjd.rules.links import folded, may_be_rewritten
+from otjd.rules.links import SIGNS, folded
 from otjd.rules.meeting_type import MeetingType, Place
-from otjd.rules.parts import parts
+from otjd.rules.parts import Part, parts
 
+_REWRITTEN = "a rewritten link"
 _OWN_DATA = ("conferenceData", "uc_capabilities")
 """Properties of a shape of their own: where one is there, types that look at properties are always tried."""
 
@@ -31,13 +32,23 @@ def absent(types: Iterable[MeetingType]) -> Callable[[MeetingEvent], frozenset[s
         for sign in found.signs:
             sought.Add(sign)
             named.append(found.name)
+    for sign in SIGNS:
+        sought.Add(re2.escape(sign))
+        named.append(_REWRITTEN)
     sought.Compile()
-    everything = frozenset(named)
+    everything = frozenset(found.name for found in with_signs)
     with_properties = frozenset(found.name for found in with_signs if Place.PROPERTIES in found.looks_in)
 
+    def seen_in(text: str) -> set[str]:
+        places = sought.Match(folded(text).encode("utf-8", "replace")) or ()  # None where there is none
+        return {named[place] for place in places}
+
     def find(event: MeetingEvent) -> frozenset[str]:
-        places = sought.Match(_everything_in(event).encode("utf-8", "replace")) or ()  # None where there is none
-        seen = {named[place] for place in places}
+        own, body, location = parts(event)
+        seen = seen_in(_everything_in(event, own, body, location))
+        if _REWRITTEN in seen:
+            restored = (address.link for part in (body, location) for address in part.web_addresses())
+            seen |= seen_in("\n".join(restored))
         if any(event.properties.get(name) for name in _OWN_DATA):
             seen |= with_properties
         return everything - seen
@@ -45,15 +56,12 @@ def absent(types: Iterable[MeetingType]) -> Callable[[MeetingEvent], frozenset[s
     return find
 
 
-def _everything_in(event: MeetingEvent) -> str:
-    """All that a type may look for a sign in, each on its own line, folded."""
-    own, body, location = parts(event)
-    links = "\n".join((*own.links, *body.links, *location.links))
-    places = [body.text, location.text, links]
-    if event.body.marked is not body.text:
+def _everything_in(event: MeetingEvent, *those: Part) -> str:
+    """The text and links of these parts, each on its own line."""
+    links = "\n".join(link for part in those for link in part.links)
+    places = [*(part.text for part in those), links]
+    if event.body.marked is not event.body.text:
         places.append(event.body.marked)
     if "%" in links:
         places.append(unquote(links))
-    if may_be_rewritten(body.text) or may_be_rewritten(location.text):
-        places += (address.link for part in (body, location) for address in part.web_addresses())
-    return folded("\n".join(places))
+    return "\n".join(places)

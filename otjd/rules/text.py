@@ -37,7 +37,8 @@ class BodyText:
 
     `text` is what a reader sees, `links` the targets of its links in their order, rewritten ones undone, `marked`
     the text with every link in `<>` behind its label as Outlook writes it, `html` the source where there is one.
-    `quoted` holds the lines quoted with `>`, which are to be searched after the rest gave nothing.
+    `quoted` holds the lines quoted with `>`, which are to be searched after the rest gave nothing. `restored` are
+    those links that may not stand in `marked` as they are.
     """
 
     text: str = ""
@@ -45,6 +46,7 @@ class BodyText:
     html: str = ""
     marked: str = ""
     quoted: BodyText | None = None
+    restored: tuple[str, ...] = ()
 
 
 def read_body(invitation: Invitation) -> BodyText:
@@ -83,16 +85,26 @@ def _read_html(source: str) -> BodyText:
     return _divided(text, marked, source, read.targets)
 
 
-def _divided(text: str, marked: str, source: str, links: tuple[str, ...]) -> BodyText:
+def _divided(text: str, marked: str, source: str, targets: tuple[str, ...]) -> BodyText:
     if ">" not in text:
-        return BodyText(text, links_in(marked, links), source, marked)
+        return _body(text, marked, source, targets)
     own, quoted = _unquoted(text)
     own_marked, quoted_marked = (own, quoted) if marked is text else _unquoted(marked)
     inner = None
     if quoted.strip():
-        inner = BodyText(quoted, links_in(quoted_marked), "", quoted_marked)
-        links = tuple(link for link in links if link not in inner.links or f"<{link}>" in own_marked)
-    return BodyText(own, links_in(own_marked, links), source, own_marked, inner)
+        inner = _body(quoted, quoted_marked, "", ())
+        targets = tuple(link for link in targets if link not in inner.links or f"<{link}>" in own_marked)
+    return _body(own, own_marked, source, targets, inner)
+
+
+def _body(text: str, marked: str, source: str, targets: tuple[str, ...],
+          quoted: BodyText | None = None) -> BodyText:
+    found = _found_in(marked, targets)
+    links = _restored(found)
+    known = frozenset(found)
+    whole = quoted is None and len(marked) < TEXT_LIMIT
+    restored = links if not whole else () if links == found else tuple(link for link in links if link not in known)
+    return BodyText(text, links, source, marked, quoted, restored)
 
 
 def _unquoted(text: str) -> tuple[str, str]:
@@ -108,11 +120,21 @@ def _unquoted(text: str) -> tuple[str, str]:
     return "\n".join(own).strip("\n"), "\n".join(quoted).strip("\n")
 
 
-def links_in(text: str, first: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The links of a text in their order behind those that are known: each once, rewritten ones undone."""
+def links_in(text: str) -> tuple[str, ...]:
+    """The links of a text in their order: each once, rewritten ones undone."""
+    return _restored(_found_in(text))
+
+
+def _found_in(text: str, first: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The links of a text as they stand there, behind those that are known: each once."""
     places = [(m.start(1), m[1]) for m in _DELIMITED.finditer(text)]
     places += _bare(text, {start for start, _ in places})
-    found = [*first, *(link for _, link in sorted(places))][:LINKS_LIMIT]
+    found = [*first, *(link for _, link in sorted(places))]
+    return tuple(dict.fromkeys(found[:LINKS_LIMIT]))
+
+
+def _restored(found: tuple[str, ...]) -> tuple[str, ...]:
+    """The links as they were before mail filters and mail programs changed them."""
     if not found:
         return ()
     joined = visible("\n".join(found)).replace("&amp;", "&")  # no link has a line end
@@ -185,4 +207,6 @@ def _with_single_blanks(lines: list[str]) -> str:
     text = "\n".join(lines)
     while "  " in text:
         text = text.replace("  ", " ")
-    return _MANY_LINES.sub("\n\n", text).strip("\n")[:TEXT_LIMIT]
+    if "\n\n\n" in text:
+        text = _MANY_LINES.sub("\n\n", text)
+    return text.strip("\n")[:TEXT_LIMIT]

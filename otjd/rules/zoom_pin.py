@@ -9,18 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import re2  # type: ignore[import-untyped]  # the package has no type information
+
+from otjd.rules.links import folded
 from otjd.rules.patterns import SEPARATOR, ungrouped
 
 PIN = r"[0-9]{4,10}"
 _ENDS = r"(?=[*.,;)|]{0,3}(?:\s|<|\(|\Z))"
 _VALUE = rf"(?P<pin>{PIN}){_ENDS}"
-_LABEL = re.compile(
+_LABELS = (
     r"(?:pass(?:code|word|wort|ord)|kenn(?:code|wort)|mot de passe|code (?:secret|d['’]accès)|contraseña|"
     r"código de acceso|clave|senha|palavra-passe|codice d['’]accesso|passcode|toegangscode|wachtwoord|lösenord|"
     r"adgangskode|pääsykoodi|salasana|tunnuskoodi|kod dostępu|hasło|código|"
     r"パスコード|パスワード|密码|密碼|口令|通行碼|암호|비밀번호|"
-    r"код доступа|пароль|parola|şifre|mã (?:bí mật|xác nhận)|kode sandi)"
-    rf"{SEPARATOR}{_VALUE}", re.IGNORECASE)
+    r"код доступа|пароль|parola|şifre|mã (?:bí mật|xác nhận)|kode sandi)")
+_LABEL = re.compile(rf"{_LABELS}{SEPARATOR}{_VALUE}", re.IGNORECASE)
+_ANY_LABEL = re2.compile(_LABELS)
 _ROOM_SECTION = re.compile(r"h\.?323|@(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com", re.IGNORECASE)
 _NOT_A_PASSCODE = re.compile(r"host|particip|teilnehm|attend|phone|telef|fax|mobil|webinar|"
                              r"\bid\b|-id\b|conf|extension|参加者|主持|ホスト", re.IGNORECASE)
@@ -32,7 +36,8 @@ _MANY = 50
 
 def pins(text: str, meeting_id: str) -> Iterator[str]:
     """Numeric passcodes of this meeting in a text, the most certain first."""
-    rooms = _ROOM_SECTION.search(text)
+    lower = folded(text)
+    rooms = _ROOM_SECTION.search(text) if "323" in lower or "zoomcrc.com" in lower else None
     room_section = text[rooms.start():] if rooms else ""
     yield from _of_dial_string(text, meeting_id)
     yield from _behind_id(room_section, meeting_id)
@@ -54,8 +59,8 @@ def _of_one_tap(text: str, meeting_id: str) -> Iterator[str]:
 
 def _behind_id(text: str, meeting_id: str) -> Iterator[str]:
     """A number under whatever label directly below the id, or below the address that holds it."""
-    grouped = "[ -]?".join(meeting_id)
-    pattern = (rf"(?<![0-9,#+]){grouped}(?![0-9#])(?:@[a-z0-9.-]{{1,40}})?[\s*|•,]{{0,6}}"
+    first, rest = meeting_id[0], "[ -]?".join(meeting_id[1:])
+    pattern = (rf"{first}(?<![0-9,#+]{first})[ -]?{rest}(?![0-9#])(?:@[a-z0-9.-]{{1,40}})?[\s*|•,]{{0,6}}"
                r"(?:<[^<>\s]{1,200}>)?[\s*|•,]{0,6}"
                rf"(?P<label>[^\W\d_][^\n:：\d@/<>]{{1,40}})[:：][\s*]{{0,5}}{_VALUE}")
     for count, match in enumerate(re.finditer(pattern, text, re.IGNORECASE)):
@@ -67,8 +72,19 @@ def _behind_id(text: str, meeting_id: str) -> Iterator[str]:
 
 def _labelled(text: str, meeting_id: str) -> Iterator[str]:
     """A number under a label that is known, unless it stands below the id of a meeting of another provider."""
-    mixed = _OTHER_PROVIDER.search(text) is not None
-    for match in _LABEL.finditer(text):
+    found = list(_labels(text))
+    mixed = bool(found) and _OTHER_PROVIDER.search(text) is not None
+    for match in found:
         above = _ID_ABOVE.search(text[max(0, match.start() - _ABOVE):match.start()]) if mixed else None
         if above is None or ungrouped(above[1]) == meeting_id:
             yield match["pin"]
+
+
+def _labels(text: str) -> Iterator[re.Match[str]]:
+    """What `_LABEL` matches. RE2 finds the labels: it is ten times as fast where there are none."""
+    end = 0
+    for label in _ANY_LABEL.finditer(folded(text).encode("utf-8", "replace").decode("utf-8")):
+        match = _LABEL.match(text, label.start()) if label.start() >= end else None
+        if match:
+            end = match.end()
+            yield match

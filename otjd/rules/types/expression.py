@@ -21,6 +21,11 @@ from otjd.rules.rule import Rule, RuleError
 from otjd.rules.text import TEXT_LIMIT
 
 RESULT_LIMIT = 1000
+_SAME_AMONG_OTHERS = re.compile(
+    r"(?:[^\\^$()\[+*?{}]|\\[dDwWsS.:/@+*?()\[\]{}|-]|\[\^?\]?(?:[^\\\[\]]|\\[dDwWsS.:/@+*?()\[\]{}|-])*+\]|"
+    r"\((?:\?:|\?P<\w+>)?(?!\?)|\)|[+*?}](?!\+)|\{)*+")
+"""An expression without anchors, boundaries and the like: what it finds in a link, it finds in all links joined."""
+
 _REFERENCE = re.compile(r"\\(?:(\d{1,2})|g<(\w{1,50})>|(.))", re.DOTALL)
 
 
@@ -69,12 +74,13 @@ def _preparing(compile_: Callable[[str], tuple[_Expression, Search]],
         except (invalid, RecursionError, OverflowError) as error:
             raise RuleError(rule.name, "match_string", f"found {rule.match_string!r}, which is no valid "
                             f"expression: {_reason(error, rule.match_string)}") from None
+        among_others = _SAME_AMONG_OTHERS.fullmatch(rule.match_string) is not None
         replaces = not rule.default_processing_enabled
         if replaces:
             _check_replacement(rule, expression)
 
         def find(event: MeetingEvent) -> Found | None:
-            match = _search(event, search, Budget(clock))
+            match = _search(event, search, Budget(clock), among_others=among_others)
             if match is None:
                 return None
             whole = match.group(0) or ""
@@ -113,8 +119,11 @@ def _offset_in(pattern: str, reason: str) -> int:
     return len(pattern)
 
 
-def _search(event: MeetingEvent, search: Search, budget: Budget) -> _Match | None:
-    for place in (*event.places(), event.body.html[:TEXT_LIMIT]):
+def _search(event: MeetingEvent, search: Search, budget: Budget, *, among_others: bool) -> _Match | None:
+    links: tuple[str, ...] = event.body.links
+    if among_others and links and search("\n".join(links), budget) is None:
+        links = ()
+    for place in (event.body.text, *links, event.location, event.body.html[:TEXT_LIMIT]):
         match = search(place, budget)
         if match is not None:
             return match
