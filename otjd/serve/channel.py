@@ -106,21 +106,6 @@ class LimitedChannel(HTTPChannel):
         self.when_gone: list[Deferred[None]] = []
 
     @property
-    def maxHeaders(self) -> int:  # type: ignore[override] # this and the next are twisted.web's names
-        """Headers of a request."""
-        return self.factory.limits.headers
-
-    @property
-    def totalHeadersSize(self) -> int:  # type: ignore[override]
-        """Bytes before the body of a request."""
-        return self.factory.limits.header_bytes
-
-    @property
-    def MAX_LENGTH(self) -> int:  # type: ignore[override]
-        """Bytes of a line before the body."""
-        return self.factory.limits.header_bytes
-
-    @property
     def is_lingering(self) -> bool:
         """Whether the connection was refused and only waits for its end."""
         return self._linger_ends is not None
@@ -152,7 +137,10 @@ class LimitedChannel(HTTPChannel):
                 self._quiet.reset(LINGER_QUIET_S)
             return
         if self._deadline is None and not self._handlingRequest:
-            self._deadline = self.callLater(self.factory.limits.request_s, self._too_slow)
+            limits = self.factory.limits
+            self.maxHeaders = limits.headers
+            self.totalHeadersSize = self.MAX_LENGTH = limits.header_bytes
+            self._deadline = self.callLater(limits.request_s, self._too_slow)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def rawDataReceived(self, data: bytes) -> None:
