@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from otjd.serve.calls import Call, Held, Outlet, Reply
+
+UNHEARD_S = 60.0
+"""How long what was sent may go unacknowledged: who lost its power or its network is found out after that."""
 
 STALLED_S = 30.0
 """How long a client may leave what it was sent unread, once the buffers of its connection are full."""
@@ -44,6 +48,7 @@ class HeldAnswer:
         """Send the first part of the answer, then let what `hold` makes go on with it."""
         self._request.notifyFinish().addErrback(lambda _: self._gone())
         self._request.registerProducer(self, True)
+        _notice_silence(self._request.channel.transport)
         if self._request.clientproto == b"HTTP/1.0":
             self._request.setHeader("Connection", "close")
         self._request.write(self._reply.body)
@@ -111,3 +116,13 @@ class HeldAnswer:
                        operation=self._reply.operation, endpoint=self._call.account.endpoint,
                        room=self._call.account.room.email, address=self._call.client_address,
                        elapsed_s=round(self._clock.seconds() - self._started), reason=reason)
+
+
+def _notice_silence(transport: Any) -> None:
+    """Have the system end a connection whose client acknowledges nothing.
+
+    Of itself it goes on trying for a quarter of an hour, and every heartbeat would count as a contact.
+    """
+    connection = getattr(transport, "socket", None)
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNHEARD_S * 1000))

@@ -157,6 +157,8 @@ class CalendarSite(HTTPFactory):
             self._visits.broken(visit)
             if not (request.startedWriting or request.finished):
                 _answer(request, 500, INTERNAL_ERROR, TEXT_XML)
+            elif not request.finished:  # an answer that was to be held open
+                request.loseConnection()
 
     def _dispatch(self, request: Any, visit: Visit) -> None:
         path = _routed(visit.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otjd.meetings.model import Meeting, Organizer
+from otjd.protocol.markup import text
 from tests.serve.ews_support import (
     NOW,
     UNKNOWN_ID,
@@ -27,6 +29,8 @@ from tests.serve.ews_support import (
     pairs,
     subjects,
 )
+from tests.serve.test_ews_notifications import get_events, unsubscribe
+from tests.serve.test_ews_streams import listen
 
 
 @pytest.fixture
@@ -88,3 +92,17 @@ def test_whatever_a_calendar_holds_every_answer_is_valid(exchange: Exchange, sho
         items = exchange.ask(get_item(*found))
         assert codes(items) == ["NoError"] * len(found)
         assert all(s.strip() for s in subjects(items))
+
+
+MARKED = st.tuples(st.sampled_from([b"\x01otjdN", b"\x01otjdW", b"\x01otjdI", b""]), st.binary(max_size=40)).map(
+    lambda parts: base64.b64encode(parts[0] + parts[1]).decode())
+
+
+@FUZZ
+@given(subscription_id=MARKED | st.text(max_size=40), watermark=MARKED | st.text(max_size=40))
+def test_no_id_and_no_watermark_makes_the_service_raise(
+        exchange: Exchange, subscription_id: str, watermark: str) -> None:
+    for asked in (get_events(text(subscription_id), text(watermark)), unsubscribe(text(subscription_id)),
+                  listen(text(subscription_id))):
+        assert exchange.post(envelope(asked)).error in (
+            "ErrorInvalidSubscription", "ErrorSubscriptionNotFound", "ErrorSchemaValidation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +17,9 @@ from lxml import etree
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from otjd.serve.calls import Account, Reply
+from otjd.serve.calls import Account, Held, Outlet, Reply
 from otjd.serve.ews_subscriptions import EVENTS_KEPT, STREAMING_KEPT
-from otjd.serve.held import STALLED_S
+from otjd.serve.held import STALLED_S, UNHEARD_S
 from otjd.serve.limits import Limits
 from otjd.serve.site import SiteSettings
 from otjd.serve.wire_log import WireLog, WireSettings, file_name
@@ -447,6 +448,17 @@ def test_what_is_streamed_is_in_the_wire_log(tmp_path: Path) -> None:
     assert "<t:DeletedEvent>" in written
 
 
+def test_a_stream_that_fails_on_our_side_ends_with_its_connection(logged_failures: Any) -> None:
+    def hold(outlet: Outlet) -> Held:
+        raise ZeroDivisionError
+
+    room = World()
+    room.world.service = lambda _: Reply(200, b"<Envelope/>", hold=hold)
+    client = room.client("x")
+    assert client.wire.is_closed
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
 # Over real TLS, with exchangelib
 
 @pytest.fixture
@@ -496,6 +508,31 @@ async def test_exchangelib_hears_of_changes_as_they_happen(
         heard = await deferToThread(listener, served.url())
     assert [kind for kind, _ in heard] == [CreatedEvent, *[DeletedEvent] * 4]
     assert heard[0] == (CreatedEvent, heard[-1][1])
+
+
+async def test_a_client_that_lost_its_power_is_found_out_by_the_system(
+        reactor: Any, certificates: Certificates) -> None:
+    exchange = busy_room()
+    (subscription_id,) = texts(exchange.ask(subscribe("Streaming")), ".//m:SubscriptionId")
+    sent = request(body=envelope(listen(subscription_id)).encode(), Content_Type="text/xml",
+                   Authorization=basic(ACCOUNT.username, ACCOUNT.password))
+    limits: list[int] = []
+
+    def look() -> None:
+        (channel,) = served.world.site.connections
+        limits.append(channel.transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+
+    def client() -> None:
+        with served.socket() as connection:
+            blockingCallFromThread(reactor, look)
+            connection.sendall(sent)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+            blockingCallFromThread(reactor, look)
+
+    async with Served(certificates, reactor, accounts=(ACCOUNT,), service=exchange.service,
+                      settings=SiteSettings(authentication=("basic",))) as served:
+        await deferToThread(client)
+    assert limits == [0, UNHEARD_S * 1000]
 
 
 async def test_a_client_that_reads_nothing_fills_no_memory(reactor: Any, certificates: Certificates) -> None:
