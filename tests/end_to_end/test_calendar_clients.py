@@ -1,7 +1,11 @@
-"""Independent clients against the service as its own process: exchangelib and curl."""
+"""Independent clients against the service as its own process: exchangelib, curl, and Microsoft's managed API for
+EWS in its JavaScript port where that is installed (`npm install ews-javascript-api @ewsjs/xhr`; NODE_PATH names
+the folder).
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +22,7 @@ from tests.end_to_end.world import ROOT, World, event
 
 ROOM = "boardroom@example.com"
 NOW = datetime.now(UTC).replace(microsecond=0, second=0)
+MANAGED_API = ROOT / "tests" / "data" / "clients" / "ews_client.js"
 SCHEMA = ROOT.parent / "shared" / "ews-schema" / "interop" / "messages.xsd"
 FIND_ITEM = f"""<?xml version="1.0" encoding="utf-8"?>
 <soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Header>
@@ -83,6 +88,54 @@ def test_exchangelib_lists_the_window_and_reads_each_item_by_id(served: World, s
         assert read.organizer.email_address == "ada@example.com"
         assert ("POLYCOM VMR ENCODED TOKEN" in (read.text_body or "")) == bool(item.location)
     assert len({i.id for i in items}) == len(items)
+
+
+@pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize("scheme", [exchangelib.DIGEST, exchangelib.NTLM])
+def test_exchangelib_reads_free_time_settings_and_changes(served: World, scheme: str) -> None:
+    own = account(served, scheme)
+    start: Any = exchangelib.EWSDateTime.from_datetime(NOW).astimezone(exchangelib.UTC)
+    (view,) = own.protocol.get_free_busy_info([(own, "Room", False)], start, start + timedelta(hours=6), 60)
+    assert [e.details.subject for e in view.calendar_events] == ["Weekly & more <ö>", "Lunch", "Ada Berg"]
+    assert view.merged == "200202"
+    assert len(list(own.protocol.get_timezones(return_full_timezone_data=True))) > 100
+    assert list(own.protocol.get_roomlists()) == []
+    assert own.root.get_user_configuration(name="OWA.UserOptions").dictionary == {"timezone": "UTC"}
+    assert [kind for kind, _ in own.calendar.sync_items(only_fields=["subject"])] == ["create"] * 7
+    assert list(own.calendar.sync_items(only_fields=["subject"])) == []
+    starting = own.calendar.filter(start__gte=start).order_by("start").only("subject")
+    assert starting[0].subject == "Weekly & more <ö>"
+
+
+def has_managed_api() -> bool:
+    try:
+        done = subprocess.run(["node", "-e", "require('ews-javascript-api'); require('@ewsjs/xhr')"],
+                              capture_output=True, check=False, timeout=60)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+@pytest.mark.needs("node")
+@pytest.mark.parametrize("scheme", ["basic", "ntlm"])
+def test_the_managed_api_reads_items_free_time_changes_and_settings(served: World, scheme: str) -> None:
+    if not has_managed_api():
+        pytest.skip("ews-javascript-api and @ewsjs/xhr are not installed where node looks for them (NODE_PATH)")
+    span = [f"{NOW + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for days in (0, 2)]
+    done = subprocess.run(["node", str(MANAGED_API), served.url, "boardroom", "poly-secret", scheme, ROOM, *span],
+                          capture_output=True, check=False, timeout=90)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)
+    subjects = ["Weekly & more <ö>", "Lunch", "Ada Berg", "Weekly & more <ö>"]
+    assert [i["subject"] for i in read["items"]] == subjects
+    assert {i["organizer"] for i in read["items"]} == {"ada@example.com"}
+    assert read["items"][0]["location"] == "sip:weekly@video.example.com"
+    assert "POLYCOM VMR ENCODED TOKEN" in read["items"][0]["body"]
+    assert not read["items"][1]["body"]
+    assert read["isWhole"] is True
+    assert read["other"] == "ErrorMailRecipientNotFound"
+    assert set(read["busy"]) == set(subjects)
+    assert (read["changes"], read["again"], read["lists"], read["hasTimeZone"]) == (7, 0, 0, True)
 
 
 @pytest.mark.usefixtures("trusting")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otjd.protocol import ews_sync
+from otjd.protocol import ews_ids, ews_sync
 from otjd.protocol.ews_ids import change_key
 from tests.serve.ews_support import NOW, Exchange, busy_room, codes, meeting, texts
 
@@ -63,6 +63,43 @@ def test_a_state_survives_a_restart(exchange: Exchange) -> None:
     client.ask()
     exchange.restart()
     assert client.ask() == ([], True)
+
+
+CHANGES = st.tuples(st.integers(0, 9), st.sampled_from(["book", "move", "cancel"]), st.integers(0, 47))
+STEPS = st.lists(st.tuples(st.lists(CHANGES, max_size=20), st.booleans(), st.integers(1, 5)), min_size=10,
+                 max_size=20)
+Steps = list[tuple[list[tuple[int, str, int]], bool, int]]
+
+
+@settings(max_examples=25)
+@given(STEPS)
+def test_two_nodes_and_restarts_tell_each_change_once(steps: Steps) -> None:
+    exchange = Exchange()
+    exchange.show()
+    client, booked, known = Client(exchange), dict[int, int](), dict[str, str]()
+    nodes = [exchange.service]
+    exchange.restart()
+    nodes.append(exchange.service)
+    for turn, (changes, is_restart, limit) in enumerate(steps):
+        for number, kind, hour in changes:
+            if kind == "cancel":
+                booked.pop(number, None)
+            elif kind == "book" or number in booked:
+                booked[number] = hour
+            exchange.show(*(meeting(f"m{n}", NOW + timedelta(hours=h), subject=f"{n} at {h}")
+                            for n, h in booked.items()))
+        if is_restart:
+            exchange.restart()
+            nodes[turn % 2] = exchange.service
+        told, is_last = list[str](), False
+        while not is_last:  # pages come from either node
+            exchange.service = nodes[(turn + len(told)) % 2]
+            page, is_last = client.ask(limit)
+            told += page
+        current = {ews_ids.item_id(meeting(f"m{n}").id): f"{n} at {h}" for n, h in booked.items()}
+        assert client.subjects == current
+        assert len(told) == sum(known.get(key) != current.get(key) for key in known.keys() | current.keys())
+        known = current
 
 
 def test_changes_come_in_pages(exchange: Exchange) -> None:
