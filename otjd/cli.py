@@ -87,6 +87,16 @@ def _status(options: argparse.Namespace) -> int:
     return status_command(options.url, options.json, fetch=fetch, write=_write)
 
 
+def _authorize(options: argparse.Namespace) -> int:
+    from otjd.authorize import Terminal, run
+
+    loaded = _load(options.config)
+    if loaded.config is None:
+        return _refuse(loaded)
+    config, terminal = loaded.config, Terminal(_write, sys.stderr.write)
+    return _on_the_reactor(lambda o, reactor: run(config, o.name, reactor, terminal), options)
+
+
 def _on_the_reactor(run: Callable[[argparse.Namespace, Any], Any], options: argparse.Namespace) -> int:
     from twisted.internet.task import react
 
@@ -156,6 +166,12 @@ def _parser() -> argparse.ArgumentParser:
                           help="profile of the rules (default); where the export is of several, once for each "
                                "with its id there, the number at the end of mjx_integration")
     imported.set_defaults(run=_rules_import)
+
+    authorize = commands.add_parser("authorize", help="sign in to an integration that needs a person's consent")
+    authorize.add_argument("name", metavar="NAME", help="name of an Exchange (OAUTH) or Google (user consent) "
+                           "integration")
+    authorize.add_argument("--config", required=True, metavar="FILE")
+    authorize.set_defaults(run=_authorize)
 
     status = commands.add_parser("status", help="show how a running node is doing")
     status.add_argument("--url", default=DEFAULT_STATUS_URL, help="address of its operator service (%(default)s)")

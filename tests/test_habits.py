@@ -34,7 +34,7 @@ IMPURE_MODULES = {"twisted", "treq", "socket", "ssl", "time", "random", "secrets
                   "threading", "subprocess", "requests"}
 STANDARD_LIBRARY_ONLY = "otjd.meetings"
 COMPOSITION = ("otjd.service", "otjd.node", "otjd.wiring", "otjd.listeners", "otjd.cli", "otjd.demo",
-               "otjd.rules_test", "otjd.rules_explained", "otjd.rules_import", "otjd.sign_in")
+               "otjd.rules_test", "otjd.rules_explained", "otjd.rules_import", "otjd.sign_in", "otjd.authorize")
 LINES_A_MODULE = 420
 LINES_A_FUNCTION = 64
 

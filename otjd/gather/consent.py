@@ -23,6 +23,10 @@ class ConsentError(Exception):
     """The sign-in did not succeed; the text says why and what to do."""
 
 
+class WrongAddressError(ConsentError):
+    """What came is no answer to this sign-in; the right one may still come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Consent:
     """Where and as whom a person signs in for an integration.
@@ -51,18 +55,20 @@ class Consent:
     def code_from(self, address: str, state: str) -> str:
         """The code in the address that the browser was sent back to, whole or its query alone.
 
-        :raises ConsentError: it is not of this sign-in, or the sign-in was refused.
+        :raises WrongAddressError: it is not of this sign-in.
+        :raises ConsentError: the sign-in was refused.
         """
         try:
-            values = parse_qs(urlsplit(address).query or address.partition("?")[2] or address, max_num_fields=50)
+            values = parse_qs(urlsplit(address).query or address, max_num_fields=50)
         except ValueError as error:
-            raise ConsentError("this is not the address that the browser came back to") from error
+            raise WrongAddressError("this is not the address that the browser came back to") from error
         came = {name: value[-1] for name, value in values.items()}
         if "state" not in came or not ("code" in came or "error" in came):
-            raise ConsentError("this is not the address that the browser came back to, which has code and state")
+            raise WrongAddressError("this is not the address that the browser came back to: it has no code or "
+                                    "state")
         if not hmac.compare_digest(came["state"].encode(), state.encode()):
-            raise ConsentError("this answer belongs to another sign-in (its state differs): use the link printed "
-                               "last, and the address that comes back from it")
+            raise WrongAddressError("this answer belongs to another sign-in (its state differs): use the link "
+                                    "printed last, and the address that comes back from it")
         if "error" in came:
             raise ConsentError(_refused(came["error"], came.get("error_description", "")))
         return came["code"]

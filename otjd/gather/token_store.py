@@ -99,9 +99,20 @@ class TokenStore:
         try:
             self._write(json.dumps(values, indent=1).encode())
         except OSError as error:
-            raise TokenStoreError(f"{self.path} cannot be written: {error.strerror}. It must be possible to write "
-                                  "into node.state_dir") from error
+            raise self._unwritable(error.strerror) from error
         return self.stamp()
+
+    def check(self) -> None:
+        """See to it that a token can be kept.
+
+        :raises TokenStoreError: it cannot.
+        """
+        try:
+            folder = self._folder()
+        except OSError as error:
+            raise self._unwritable(error.strerror) from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise self._unwritable("Permission denied")
 
     def _decrypted(self, values: Mapping[str, object]) -> str:
         if values["version"] != VERSION:
@@ -119,10 +130,7 @@ class TokenStore:
                                   "in again") from error
 
     def _write(self, content: bytes) -> None:
-        folder = self.path.parent
-        self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
+        folder = self._folder()
         fresh = folder / f".{self.path.name}.{secrets.token_hex(8)}"
         number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -143,6 +151,17 @@ class TokenStore:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+    def _folder(self) -> Path:
+        folder = self.path.parent
+        self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+        return folder
+
+    def _unwritable(self, reason: str | None) -> TokenStoreError:
+        return TokenStoreError(f"{self.path} cannot be written: {reason}. It must be possible to write into "
+                               "node.state_dir, as the service's user or as root")
 
     def _unreadable(self, error: OSError) -> TokenStoreError:
         return TokenStoreError(f"{self.path} cannot be read: {error.strerror}. The service's user must own it")
