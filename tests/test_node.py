@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ import treq
 from twisted.application.service import Application
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver
 
 from otjd.config.loader import load
@@ -46,6 +48,10 @@ priority = 20
 meeting_type = "domain"
 domain = "other.example.org"
 """
+
+BALANCED = """[[calendar_service.listeners]]
+plaintext = true
+proxy_protocol = true"""
 
 
 @pytest.fixture
@@ -295,6 +301,51 @@ async def test_a_renewed_certificate_is_used_after_a_reload(quiet_world: World, 
         quiet_world.certificates.certificate.write_text("nothing")
         loaded = load(quiet_world.config, environ={})
         assert loaded.config is None
+
+
+async def test_a_certificate_that_was_replaced_is_used_soon(
+        quiet_world: World, reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from otjd.simulate.certificates import make_certificates
+
+    monkeypatch.setattr("otjd.serve.renewal.CHECK_S", 0.05)
+    async with running(quiet_world, reactor) as node:
+        def end() -> datetime:
+            (found,) = [end for _, end in node.listeners.certificate_ends()]
+            return found
+
+        before = end()
+        make_certificates(quiet_world.directory / "certs", ["localhost"], datetime.now(UTC), days=10)
+        await until(lambda: end() < before, reactor)
+        await until(lambda: [a for a in node.board.alarms() if a.name is AlarmName.CERTIFICATE_EXPIRING], reactor)
+
+
+async def test_a_listener_for_a_balancer_takes_the_proxy_protocol(quiet_world: World, reactor: Any) -> None:
+    def ask(port: int, sent: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            try:
+                client.sendall(sent + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return client.recv(4096)
+            except ConnectionError:  # closed before all was sent
+                return b""
+
+    quiet_world.write_config()
+    text = quiet_world.config.read_text()
+    text = text.replace("[calendar_service]", '[calendar_service]\ntrusted_proxies = ["127.0.0.1"]')
+    text = text.replace("[[calendar_service.listeners]]", BALANCED)
+    quiet_world.config.write_text(text)
+    node = Node(load(quiet_world.config, environ={}).or_raise(), reactor)
+    node.listen()
+    await node.start()
+    try:
+        await until(node.is_ready, reactor)
+        header = b"PROXY TCP4 10.1.2.3 192.0.2.9 50000 443\r\n"
+        assert (await deferToThread(ask, node.calendar_port, header)).startswith(b"HTTP/1.1 200 ")
+        assert await deferToThread(ask, node.calendar_port, b"") == b""
+        quiet_world.config.write_text(text.replace('["127.0.0.1"]', '["192.0.2.1"]'))
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        assert await deferToThread(ask, node.calendar_port, header) == b""
+    finally:
+        await node.stop()
 
 
 async def test_the_operator_addresses_are_served(quiet_world: World, reactor: Any) -> None:
