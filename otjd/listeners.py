@@ -17,6 +17,7 @@ from otjd import __version__, wiring
 from otjd.config.model import Config
 from otjd.descriptors import connections_that_fit
 from otjd.meetings.cache import MeetingCache
+from otjd.meetings.model import Room
 from otjd.operate.access import Access
 from otjd.operate.board import StatusBoard
 from otjd.operate.site import OperatorSite
@@ -94,6 +95,7 @@ class Listeners:
         self._wire_log = WireLog(now=now, in_thread=in_threads_of(reactor))
         self._wire_log.configure(wiring.wire_settings(config))
         self._subscriptions = Subscriptions(cache, now=now, random_bytes=random_bytes)
+        self._texts = _texts_of(config)
         self._calendar = CalendarSite(
             routes=self._routes(config), accounts=wiring.accounts(config), settings=_site_settings(config),
             board=board, ready=ready, reactor=reactor, now=now, random_bytes=random_bytes,
@@ -139,8 +141,10 @@ class Listeners:
     async def reconfigure(self, config: Config) -> list[str]:
         """Let this configuration take over; connections and unchanged ports stay. Gives what could not be done."""
         self._config = config
+        before, self._texts = self._texts, _texts_of(config)
         self._calendar.reconfigure(routes=self._routes(config), accounts=wiring.accounts(config),
                                    settings=_site_settings(config))
+        self._subscriptions.rewritten(room for room, texts in self._texts.items() if before.get(room) != texts)
         self._wire_log.configure(wiring.wire_settings(config))
         self._operator.access = _access(config)
         wanted = places(config)
@@ -210,6 +214,15 @@ class Listeners:
     def _port(self, kind: str) -> int:
         return next(int(opened.port.getHost().port)  # type: ignore[attr-defined]
                     for place, opened in self._opened.items() if place.kind == kind)
+
+
+def _texts_of(config: Config) -> dict[Room, frozenset[int]]:
+    """What the items of each room are written by, for all of its endpoints."""
+    details = wiring.join_details(config)
+    texts: dict[Room, frozenset[int]] = {}
+    for account in wiring.accounts(config):
+        texts[account.room] = texts.get(account.room, frozenset()) | {details.digest(account.style)}
+    return texts
 
 
 def _site_settings(config: Config) -> SiteSettings:

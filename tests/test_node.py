@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import requests
 import treq
+from lxml import etree
 from twisted.application.service import Application
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -35,6 +37,8 @@ from otjd.simulate.poly_dialling import Family
 from otjd.wiring import cisco_endpoints, notices, rule_problems
 from tests.end_to_end.world import World, event
 from tests.outbound.servers import tunnels
+from tests.serve.ews_support import codes, envelope, texts
+from tests.serve.test_ews_notifications import get_events, names, subscribe
 
 BOARDROOM, STUDIO = "boardroom@example.com", "studio@example.com"
 NOW = datetime.now(UTC).replace(microsecond=0, second=0)
@@ -481,3 +485,31 @@ def test_the_log_goes_where_the_configuration_or_twistd_says(quiet_world: World,
     quiet_world.config.write_text('[log]\nfile = "own.log"\n')
     own = load(quiet_world.config, environ=os.environ).or_raise()
     assert log_path(own, cast("Any", {"logfile": "/var/log/x"})) == tmp_path / "own.log"
+
+
+async def test_subscribers_hear_of_items_that_a_reload_writes_anew(quiet_world: World, reactor: Any) -> None:
+    quiet_world.schemes = ("basic",)
+
+    async def ask(operation: str) -> etree._Element:
+        answer = await deferToThread(
+            requests.post, f"https://localhost:{node.calendar_port}/EWS/Exchange.asmx", data=envelope(operation),
+            auth=("boardroom", "poly-secret"), verify=str(quiet_world.certificates.ca_certificate), timeout=20,
+            headers={"Content-Type": "text/xml; charset=utf-8"})
+        return etree.fromstring(answer.content)[-1][0][0]
+
+    async def reload(more: str) -> None:
+        read(quiet_world)
+        quiet_world.config.write_text(quiet_world.config.read_text().replace("throttle_failed_logins", more, 1))
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+
+    async with running(quiet_world, reactor) as node:
+        await until(node.is_ready, reactor)
+        made = await ask(subscribe())
+        asked = get_events(texts(made, ".//m:SubscriptionId")[0], texts(made, ".//m:Watermark")[0])
+        await reload("subscriptions_per_user = 1\nthrottle_failed_logins")
+        assert names(await ask(asked)) == ["StatusEvent"]
+        assert codes(await ask(subscribe())) == ["ErrorExceededSubscriptionCount"]
+        (quiet_world.directory / "body.j2").write_text("Come and see.\n")
+        await reload('join_details = "body.j2"\nthrottle_failed_logins')
+        assert names(await ask(asked)) == ["ModifiedEvent"] * 2
+        assert codes(await ask(subscribe())) == ["NoError"]

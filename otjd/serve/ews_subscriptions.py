@@ -7,7 +7,7 @@ is bounded by the rooms, not by what clients do or leave undone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -128,6 +128,7 @@ class Subscriptions:
 
     def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime],
                  random_bytes: Callable[[int], bytes]) -> None:
+        self._cache = cache
         self._now = now
         self._random_bytes = random_bytes
         self._by_id: dict[str, Subscription] = {}
@@ -206,6 +207,13 @@ class Subscriptions:
             if subscription.stream is stream:
                 subscription.stream = None
                 subscription.renew(self._now())
+
+    def rewritten(self, rooms: Iterable[Room]) -> None:
+        """The items of these rooms are written in another way than before: all of them are modified."""
+        for room in rooms:
+            if room in self._cache:
+                agenda = self._cache.agenda(room)
+                self._changed(Difference(agenda, changed=agenda.meetings))
 
     def _changed(self, difference: Difference) -> None:
         room = difference.agenda.room
