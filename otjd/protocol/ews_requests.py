@@ -99,13 +99,14 @@ class GetFolder:
 
 @dataclass(frozen=True, slots=True)
 class FindItem:
-    """List the items of folders."""
+    """List the items of folders; with `is_hidden` those that are deleted or go along with the folder itself."""
 
     shape: ItemShape
     view: CalendarView | PageView
     restriction: Condition | None
     order: tuple[SortField, ...]
     folders: tuple[FolderRef, ...]
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,8 @@ def _find_item(element: etree._Element, zone: tzinfo) -> FindItem:
         view = PageView(max_entries=integer(page, "MaxEntriesReturned"), fraction=_fraction(page))
     return FindItem(read_shape(markup.child(element, "ItemShape")), view,
                     read_restriction(markup.child(element, "Restriction"), zone),
-                    read_sort_order(markup.child(element, "SortOrder")), parents)
+                    read_sort_order(markup.child(element, "SortOrder")), parents,
+                    is_hidden=element.get("Traversal", "").strip() in ("SoftDeleted", "Associated"))
 
 
 def _fraction(page: etree._Element) -> tuple[int, int]:

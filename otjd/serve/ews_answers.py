@@ -112,7 +112,8 @@ class Answers:
         def content(ref: FolderRef) -> str:
             name = folder_name(ref, account)
             _check_view(request.view)
-            if name != "calendar":  # the others are empty; Exchange would refuse a CalendarView of them
+            # what is no calendar is empty; Exchange would refuse a CalendarView of it
+            if name != "calendar" or request.is_hidden:
                 page = _page(request, Agenda(account.room))
                 return ews_responses.root_folder((), total=0, is_last=True, next_offset=page.next_offset,
                                                  is_fraction=page.is_fraction)

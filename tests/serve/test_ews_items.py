@@ -75,6 +75,20 @@ def test_every_property_that_readers_need_is_in_lists_and_in_items(name: str) ->
     assert len(texts(exchange.ask(get_item(item_id)), f".//t:CalendarItem/t:{name}")) == 1
 
 
+@pytest.mark.parametrize("base", ["IdOnly", "Default", "AllProperties", "", "Everything"])
+@pytest.mark.parametrize("more", ["", '<t:FieldURI FieldURI="calendar:Nothing"/>',
+                                  '<t:IndexedFieldURI FieldURI="item:InternetMessageHeader" FieldIndex="X-A"/>'])
+def test_every_shape_is_answered_alike(base: str, more: str) -> None:
+    shape = f"<t:BaseShape>{base}</t:BaseShape>" if base else ""
+    asked = f"<m:ItemShape>{shape}<t:AdditionalProperties>{more}</t:AdditionalProperties></m:ItemShape>"
+    exchange = Exchange()
+    exchange.show(meeting("a"))
+    ((item_id, _),) = pairs(exchange.ask(calendar_view()))
+    usual = exchange.ask(get_item(item_id))[0]
+    named = f'<m:GetItem>{asked}<m:ItemIds><t:ItemId Id="{item_id}" ChangeKey="old"/></m:ItemIds></m:GetItem>'
+    assert etree.tostring(exchange.ask(named)[0]) == etree.tostring(usual)
+
+
 def test_a_meeting_is_told_as_it_is() -> None:
     item = read(meeting("a", NOW + timedelta(hours=1), 90, subject="Weekly & more <ö>", alias="room@example.com",
                         free_busy=FreeBusyStatus.TENTATIVE, created_time=NOW - timedelta(days=2),

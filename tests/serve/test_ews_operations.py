@@ -163,6 +163,31 @@ def test_other_folders_are_empty_whatever_the_view(exchange: Exchange, folder: s
     assert (reply.error, reply.meetings) == ("", None)
 
 
+@pytest.mark.parametrize(("traversal", "shown"), [
+    ("Shallow", 3), ("", 3), ("Associated", 0), ("SoftDeleted", 0)])
+@pytest.mark.parametrize("request_", [calendar_view(), page_view()])
+def test_hidden_and_deleted_items_there_are_none(exchange: Exchange, request_: str, traversal: str,
+                                                 shown: int) -> None:
+    messages = exchange.ask(request_.replace("Shallow", traversal))
+    assert texts(messages, ".//m:RootFolder/@TotalItemsInView") == [str(shown)]
+
+
+VIEWED = '<m:CalendarView StartDate="{}" EndDate="{}"/>'
+TOKYO = '<t:TimeZoneContext><t:TimeZoneDefinition Id="Tokyo Standard Time"/></t:TimeZoneContext>'
+
+
+@pytest.mark.parametrize(("start", "end", "header"), [
+    ("2026-03-02T10:00:00Z", "2026-03-02T10:30:00Z", ""), ("2026-03-02T10:00:00", "2026-03-02T10:30:00", ""),
+    ("2026-03-02T10:00:00.123Z", "2026-03-02T10:29:59.9999999Z", TOKYO),
+    ("2026-03-02T11:00:00+01:00", "2026-03-02T05:30:00-05:00", TOKYO),
+    ("2026-03-02T19:00:00", "2026-03-02T19:30:00.5", TOKYO)])
+def test_a_view_is_read_in_every_form_of_time_and_answered_in_utc(exchange: Exchange, start: str, end: str,
+                                                                  header: str) -> None:
+    messages = exchange.ask(page_view(VIEWED.format(start, end)), header=header)
+    assert subjects(messages) == ["Later"]
+    assert texts(messages, ".//t:Start") == ["2026-03-02T10:00:00Z"]
+
+
 def test_the_same_calendar_many_times_in_a_request_is_refused(exchange: Exchange) -> None:
     folder = '<t:DistinguishedFolderId Id="calendar"/>'
     assert len(exchange.ask(calendar_view(folder=folder * 4))) == 4
