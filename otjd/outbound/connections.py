@@ -87,7 +87,8 @@ class Connection(HTTP11ClientProtocol):
     transport: Any
 
     def __init__(self, pool: Pool, quiescent: Callable[[Any], None]) -> None:
-        super().__init__(quiescent)  # type: ignore[no-untyped-call]
+        super().__init__(self._keep)  # type: ignore[no-untyped-call]
+        self._keep_in_pool = quiescent
         self._pool = pool
         self._number = next(pool.numbers)
         self._certificate: bytes | None = None
@@ -128,6 +129,16 @@ class Connection(HTTP11ClientProtocol):
         response.connection = self._number
         found: IResponse = response
         return found
+
+    def _keep(self, _: Any) -> None:
+        """Go back to the pool, unless the server is about to close, which Twisted only sees in lower case."""
+        parser: Any = self._parser
+        said = b",".join(parser.connHeaders.getRawHeaders(b"connection", [])).lower()
+        is_old = parser.response.version[1:] < (1, 1)
+        if b"close" in said or (is_old and b"keep-alive" not in said):
+            self.transport.loseConnection()
+        else:
+            self._keep_in_pool(self)
 
     def _stale(self, failure: Failure) -> Failure:
         is_unanswered = isinstance(failure.value, _UNANSWERED)

@@ -143,6 +143,19 @@ async def test_a_kept_connection_that_was_closed_is_replaced_where_that_is_safe(
         await http.close()
 
 
+@pytest.mark.parametrize(("head", "kept"), [
+    (b"HTTP/1.1 200 OK\r\nConnection: Close\r\n", False), (b"HTTP/1.1 200 OK\r\nConnection: x, close\r\n", False),
+    (b"HTTP/1.0 200 OK\r\n", False), (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n", True),
+    (b"HTTP/1.1 204 None\r\nConnection: Close\r\n", False), (b"HTTP/1.1 401 No\r\n", True)])
+async def test_a_connection_that_the_server_is_about_to_close_is_not_kept(head: bytes, kept: bool) -> None:
+    async with listening(says(head + b"Content-Length: 0\r\n\r\n")) as (server, port), client() as http:
+        url = f"http://127.0.0.1:{port}/"
+        await http.request("POST", url, body=b"x")
+        await deferLater(reactor, 0.02)
+        assert len(server.open) == kept
+        await http.close()
+
+
 async def test_a_fresh_connection_that_breaks_off_is_not_tried_again() -> None:
     async with listening(lambda t: t.abortConnection()) as (server, port), client() as http:
         with pytest.raises(RequestError, match="the connection was lost before the answer was complete"):
