@@ -29,7 +29,8 @@ ALLOWED = {
     "otjd.descriptors": set(),
     "otjd.__init__": set(),
 }
-PURE = ("otjd.meetings", "otjd.rules", "otjd.protocol", "otjd.push.converge")
+PURE = ("otjd.meetings", "otjd.rules", "otjd.protocol", "otjd.push.converge", "otjd.gather.gate",
+        "otjd.gather.pace", "otjd.gather.planner", "otjd.gather.questions")
 IMPURE_MODULES = {"twisted", "treq", "socket", "ssl", "time", "random", "secrets", "os", "pathlib", "sqlite3",
                   "threading", "subprocess", "requests"}
 STANDARD_LIBRARY_ONLY = "otjd.meetings"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from twisted.logger import Logger
 
-from otjd.meetings.cache import MeetingCache, UnknownRoomError
-from otjd.meetings.model import Invitation, Meeting, Room
+from otjd.gather.source import Occurrence
+from otjd.meetings.cache import Freshness, MeetingCache, UnknownRoomError
+from otjd.meetings.model import Invitation, Meeting, Room, meeting_id
 from otjd.meetings.presentation import Dial, Policy, is_shown, may_show_text, present, wants_alias
 from otjd.rules.engine import Engine, Outcome
 from otjd.rules.text import whole_text
@@ -67,12 +68,14 @@ class Intake:
         self._profiles: Mapping[str, ProfileRules] = {}
         self._with_text: frozenset[Room] = frozenset()
         self._heard_of: set[tuple[str, str]] = set()
+        self._beyond: dict[Room, dict[str, Meeting]] = {}
 
     def configure(self, profiles: Mapping[str, ProfileRules], with_text: Collection[Room] = ()) -> None:
         """Use these profiles, by name, from the next delivery on; `with_text` are the rooms with an endpoint that
         shows the text of invitations."""
         self._profiles = dict(profiles)
         self._with_text = frozenset(with_text)
+        self._beyond = {room: meetings for room, meetings in self._beyond.items() if room in self._cache}
 
     def rooms(self, integration: str, email: str) -> tuple[Room, ...]:
         """The rooms of the cache that show this calendar of this integration."""
@@ -85,18 +88,44 @@ class Intake:
         profile = self._profiles.get(room.profile)
         return profile is not None and (profile.integration, room.email) in self._heard_of
 
-    async def deliver(self, integration: str, email: str, invitations: Sequence[Invitation]) -> None:
-        """Take what the calendar `email` of an integration holds now, whole."""
+    def upcoming(self, integration: str, email: str) -> list[datetime]:
+        """When the known meetings of a calendar start, ascending."""
+        return sorted({m.start_time for room in self.rooms(integration, email)
+                       for m in self._cache.agenda(room).meetings})
+
+    async def deliver(self, integration: str, email: str, invitations: Sequence[Invitation],
+                      unchanged: Iterable[Occurrence] = ()) -> None:
+        """Take what the calendar `email` of an integration holds now.
+
+        `unchanged` names occurrences that are as they were when they were last delivered: their meetings stay. Of
+        a room that was never read nothing can stay, so it waits for its calendar to be delivered whole.
+        """
+        kept = [meeting_id(email, uid, occurrence) for uid, occurrence in unchanged]
         for room in self.rooms(integration, email):
             profile = self._profiles[room.profile]
             considered = await self._in_thread(consider, room, invitations, profile,
                                                room in self._with_text)
             try:
+                if kept and self._cache.agenda(room).freshness is Freshness.NEVER_READ:
+                    continue
                 self._report(room, considered)
-                self._cache.replace(room, [c.meeting for c in considered], self._now())
+                self._replace(room, [c.meeting for c in considered], kept)
             except UnknownRoomError:
+                self._beyond.pop(room, None)
                 continue  # taken out of the configuration in the meantime
         self._heard_of.add((integration, email.lower()))
+
+    def _replace(self, room: Room, meetings: Sequence[Meeting], kept: Sequence[str]) -> None:
+        """Set the agenda of a room; meetings that it does not reach yet are remembered until it does."""
+        now = self._now()
+        known = self._beyond.pop(room, {})
+        known.update((m.id, m) for m in self._cache.agenda(room).meetings)
+        whole = {key: known[key] for key in kept if key in known} | {m.id: m for m in meetings}
+        end = self._cache.window(room, now).end
+        beyond = {key: meeting for key, meeting in whole.items() if meeting.start_time >= end}
+        if beyond:
+            self._beyond[room] = beyond
+        self._cache.replace(room, whole.values(), now)
 
     def failed(self, integration: str, email: str, _error: str) -> None:
         """A calendar could not be read: what is known of it is stale. The gatherer has said why."""

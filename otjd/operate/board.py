@@ -127,6 +127,18 @@ class IntegrationStatus:
     content_interval_s: float = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RoomReport:
+    """What an integration has to say of a room. `detector` is how a change is noticed first: `push` (news of it
+    comes), `sweep` (many rooms are asked when they are busy), `poll` (it is read again and again)."""
+
+    integration: str
+    last_success: datetime | None = None
+    last_error: str | None = None
+    requests_last_24h: int = 0
+    detector: str = "poll"
+
+
 class StatusBoard:
     """Holds what was last reported. `now` gives the aware UTC time."""
 
@@ -139,6 +151,8 @@ class StatusBoard:
         self._endpoints: dict[str, EndpointState] = {}
         self._integrations: dict[str, IntegrationStatus] = {}
         self._requests: dict[str, deque[tuple[datetime, int]]] = {}
+        self._counted: dict[str, Callable[[], int]] = {}
+        self._rooms: dict[str, RoomReport] = {}
 
     def configure(self, endpoints: Iterable[EndpointFacts], integrations: Iterable[IntegrationStatus]) -> None:
         """Show exactly these endpoints and integrations; what is known of them is kept.
@@ -149,6 +163,8 @@ class StatusBoard:
         self._endpoints = {facts.name: self._state_of(facts) for facts in endpoints}
         self._integrations = {i.name: self._status_of(i) for i in integrations}
         rooms = {state.facts.room_email.strip().lower() for state in self._endpoints.values()}
+        self._rooms = {email: report for email, report in self._rooms.items()
+                       if email in rooms and report.integration in self._integrations}
         for name, instance in tuple(self._alarms):
             if not self._may_stay(name, instance, rooms):
                 self.lower_alarm(name, instance)
@@ -165,8 +181,9 @@ class StatusBoard:
         known = self._integrations.get(configured.name)
         if known is None or known.kind != configured.kind:
             return configured
-        return replace(known, quota_24h=configured.quota_24h, sweep_interval_s=configured.sweep_interval_s,
-                       content_interval_s=configured.content_interval_s)
+        return replace(known, quota_24h=configured.quota_24h,
+                       sweep_interval_s=configured.sweep_interval_s or known.sweep_interval_s,
+                       content_interval_s=configured.content_interval_s or known.content_interval_s)
 
     def _may_stay(self, name: AlarmName, instance: str, rooms: Container[str]) -> bool:
         if name in ENDPOINT_ALARMS.values():
@@ -252,8 +269,32 @@ class StatusBoard:
         if status is not None:
             self._integrations[integration] = replace(status, state=state, last_error=error[:DETAILS_LIMIT])
 
+    def integration_planned(self, integration: str, *, quota_24h: int, sweep_interval_s: float,
+                            content_interval_s: float) -> None:
+        """How often an integration asks at present, and what it may spend."""
+        status = self._integrations.get(integration)
+        if status is not None:
+            self._integrations[integration] = replace(
+                status, quota_24h=quota_24h, sweep_interval_s=sweep_interval_s,
+                content_interval_s=content_interval_s)
+
+    def room_reported(self, email: str, report: RoomReport) -> None:
+        """What is known of a room's calendar, by its address in small letters."""
+        if report.last_error is not None and len(report.last_error) > DETAILS_LIMIT:
+            report = replace(report, last_error=report.last_error[:DETAILS_LIMIT])
+        self._rooms[email] = report
+
+    def room_reports(self) -> dict[str, RoomReport]:
+        """What was last reported of each room, by its address."""
+        return dict(self._rooms)
+
+    def requests_counted_by(self, integration: str, used: Callable[[], int]) -> None:
+        """Ask `used` for the requests of the last 24 hours of an integration that keeps count of them itself."""
+        self._counted[integration] = used
+
     def count_requests(self, integration: str, requests: int = 1) -> None:
-        """Count requests sent to an integration; they are shown for 24 hours, to the minute."""
+        """Count requests sent to an integration that does not count them itself; they are shown for 24 hours, to
+        the minute."""
         counted = self._requests.setdefault(integration, deque())
         now = self._now()
         if counted and timedelta() <= now - counted[-1][0] < BUDGET_STEP:
@@ -268,6 +309,9 @@ class StatusBoard:
         now = self._now()
         statuses = []
         for status in self._integrations.values():
+            if (used := self._counted.get(status.name)) is not None:
+                statuses.append(replace(status, requests_last_24h=used()))
+                continue
             counted = self._requests.get(status.name, deque())
             self._forget_old(counted, now)
             statuses.append(replace(status, requests_last_24h=sum(n for _, n in counted)))

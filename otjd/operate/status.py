@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from otjd.meetings.cache import Agenda, Freshness, MeetingCache
 from otjd.meetings.model import EndpointType, Meeting, Room
-from otjd.operate.board import Alarm, EndpointState, IntegrationStatus, StatusBoard
+from otjd.operate.board import Alarm, EndpointState, IntegrationStatus, RoomReport, StatusBoard
 
 IN_CONTACT = {
     EndpointType.POLY: timedelta(minutes=10),
@@ -47,12 +47,13 @@ class Snapshot:
     integrations: tuple[IntegrationStatus, ...]
     alarms: tuple[Alarm, ...]
     agendas: tuple[Agenda, ...]
+    room_reports: Mapping[str, RoomReport] = field(default_factory=dict)
 
 
 def take_snapshot(node: NodeFacts, board: StatusBoard, cache: MeetingCache, now: datetime) -> Snapshot:
     """What `board` and `cache` hold at `now`; cheap, to be called in the reactor's thread."""
     return Snapshot(node, now, board.started_at, board.endpoints(), board.integrations(), board.alarms(),
-                    cache.agendas())
+                    cache.agendas(), board.room_reports())
 
 
 def rfc3339(moment: datetime) -> str:
@@ -136,6 +137,7 @@ def rooms_document(snapshot: Snapshot) -> dict[str, Any]:
     endpoints: dict[Room, list[str]] = {}
     for state in snapshot.endpoints:
         endpoints.setdefault(_room_of(state), []).append(state.facts.name)
+    integrations = {status.name: status for status in snapshot.integrations}
     return {"rooms": [{
         "room_email": agenda.room.email,
         "profile_name": agenda.room.profile,
@@ -144,7 +146,22 @@ def rooms_document(snapshot: Snapshot) -> dict[str, Any]:
         "number_of_meetings": len(agenda.meetings),
         "number_of_joinable_meetings": _joinable(agenda),
         "endpoints": endpoints.get(agenda.room, []),
+        **_room_report(snapshot.room_reports.get(agenda.room.email), integrations),
     } for agenda in snapshot.agendas]}
+
+
+def _room_report(report: RoomReport | None, integrations: Mapping[str, IntegrationStatus]) -> dict[str, Any]:
+    """What the integration that reads a room has to say of it; null where it said nothing yet."""
+    status = integrations.get(report.integration) if report is not None else None
+    return {
+        "integration": report and report.integration,
+        "last_success": _optional(report.last_success) if report is not None else None,
+        "last_error": report and report.last_error,
+        "requests_last_24h": report and report.requests_last_24h,
+        "detector": report and report.detector,
+        "sweep_interval_s": _number(status.sweep_interval_s) if status is not None else None,
+        "content_interval_s": _number(status.content_interval_s) if status is not None else None,
+    }
 
 
 def integrations_document(snapshot: Snapshot) -> dict[str, Any]:

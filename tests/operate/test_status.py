@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from otjd.meetings.model import Meeting
-from otjd.operate.board import AlarmLevel, AlarmName, IntegrationState
+from otjd.operate.board import AlarmLevel, AlarmName, IntegrationState, RoomReport
 from otjd.operate.status import (
     alarms_document,
     encode,
@@ -142,9 +142,29 @@ def test_rooms_name_their_endpoints(world: World) -> None:
     assert boardroom == {
         "room_email": "boardroom@example.com", "profile_name": "default", "freshness": "fresh",
         "last_read_time": "2026-03-02T08:00:00Z", "number_of_meetings": 2, "number_of_joinable_meetings": 1,
-        "endpoints": ["Group 500", "Room Kit"]}
+        "endpoints": ["Group 500", "Room Kit"], "integration": None, "last_success": None, "last_error": None,
+        "requests_last_24h": None, "detector": None, "sweep_interval_s": None, "content_interval_s": None}
     assert (vip["freshness"], vip["endpoints"]) == ("stale", ["Studio X"])
     assert (cabin["freshness"], cabin["last_read_time"], cabin["endpoints"]) == ("never_read", None, ["HDX"])
+
+
+def test_rooms_tell_what_their_integration_says_of_them(world: World) -> None:
+    world.board.integration_planned("m365", quota_24h=500_000, sweep_interval_s=34.6, content_interval_s=864)
+    world.board.room_reported("boardroom@example.com", RoomReport(
+        "m365", last_success=START, last_error="503", requests_last_24h=12, detector="sweep"))
+    boardroom = rooms_document(world.snapshot())["rooms"][0]
+    assert {key: boardroom[key] for key in (
+        "integration", "last_success", "last_error", "requests_last_24h", "detector", "sweep_interval_s",
+        "content_interval_s")} == {
+        "integration": "m365", "last_success": "2026-03-02T08:00:00Z", "last_error": "503",
+        "requests_last_24h": 12, "detector": "sweep", "sweep_interval_s": 34.6, "content_interval_s": 864}
+    world.board.configure([], world.board.integrations())
+    assert world.board.room_reports() == {}
+
+
+def test_an_integration_that_counts_its_requests_itself_is_asked(world: World) -> None:
+    world.board.requests_counted_by("m365", lambda: 4711)
+    assert integrations_document(world.snapshot())["integrations"][1]["requests_last_24h"] == 4711
 
 
 def test_integrations_tell_state_and_budget(world: World) -> None:

@@ -1,0 +1,94 @@
+"""Gate: whether a calendar system may be asked at all, and by how many at once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+DOWN_AFTER = 3
+"""Requests in a row that failed for a reason that is no room's, until the system counts as down."""
+
+PROBE_FIRST_S = 2.0
+PROBE_LIMIT_S = 60.0
+UNAUTHORIZED_PAUSE_S = 1800.0
+"""A wrong password tried again and again locks the account; a person may have mended it after half an hour."""
+
+LONGEST_PAUSE_S = 3600.0
+
+
+class Access(Enum):
+    """How a calendar system may be asked."""
+
+    OPEN = "open"
+    PAUSED = "paused"
+    DOWN = "down"
+    UNAUTHORIZED = "unauthorized"
+
+
+class Gate:
+    """What the answers of a calendar system say of it as a whole. `at` is in seconds of a steady time.
+
+    :param most: requests at the same time.
+    :param jitter: gives numbers in [0, 1).
+    """
+
+    def __init__(self, most: int, jitter: Callable[[], float]) -> None:
+        self.access = Access.OPEN
+        self.opens_at = 0.0
+        self._most = most
+        self._jitter = jitter
+        self._width = float(most)
+        self._failures = 0
+
+    @property
+    def width(self) -> int:
+        """How many requests may be under way at the same time."""
+        return int(self._width) if self.access in {Access.OPEN, Access.PAUSED} else 1
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether only one question may be asked, to see whether the system is back."""
+        return self.access in {Access.DOWN, Access.UNAUTHORIZED}
+
+    def is_shut(self, at: float) -> bool:
+        """Whether nothing may be asked at `at`."""
+        return self.access is not Access.OPEN and at < self.opens_at
+
+    def reset(self) -> None:
+        """Ask as if nothing had happened: the configuration was read again, or somebody asked for it."""
+        self.access, self._failures, self.opens_at = Access.OPEN, 0, 0.0
+
+    def answered(self, at: float) -> bool:
+        """A request was answered; gives whether the system had been down or had refused the sign-in until now."""
+        was_away = self.is_probing
+        if was_away:
+            self.reset()
+        elif self.access is Access.PAUSED and at >= self.opens_at:
+            self.access = Access.OPEN
+        self._failures = 0
+        self._width = min(float(self._most), self._width + 1 / self._width)
+        return was_away
+
+    def failed(self, at: float) -> None:
+        """A request failed for a reason that is no room's."""
+        if self.is_probing and at < self.opens_at:
+            return  # it was under way when that was found out
+        self._failures += 1
+        if self._failures >= DOWN_AFTER or self.is_probing:
+            self.access = Access.DOWN
+            wait_s = min(PROBE_LIMIT_S, PROBE_FIRST_S * 2.0 ** min(self._failures - DOWN_AFTER, 20))
+            self.opens_at = at + wait_s * (1 - self._jitter() / 10)
+
+    def throttled(self, at: float, retry_after_s: float) -> None:
+        """The system asks for patience."""
+        if self.access is Access.OPEN or (self.access is Access.PAUSED and at >= self.opens_at):
+            self._width = max(1.0, self._width / 2)  # once for all answers of one burst
+        if self.access in {Access.OPEN, Access.PAUSED}:
+            self.access = Access.PAUSED
+        pause_s = min(max(1.0, retry_after_s), LONGEST_PAUSE_S) * (1 + self._jitter() / 10)
+        self.opens_at = max(self.opens_at, at + pause_s)
+
+    def refused(self, at: float) -> None:
+        """The sign-in was refused."""
+        self.access = Access.UNAUTHORIZED
+        self.opens_at = at + UNAUTHORIZED_PAUSE_S
