@@ -182,12 +182,12 @@ class CalendarGatherer:
 
     async def _look(self) -> float:
         at = self._time()
-        look_again_s = LEAP_S / 2
         if at < self._spent_until:
             look_again_s = self._spent_until - at
         elif self._gate.is_shut(at):
             look_again_s = self._gate.opens_at - at
         elif self._gate.is_probing:
+            look_again_s = LEAP_S / 2
             self._probe(at)
         else:
             source = self._source
@@ -394,8 +394,7 @@ class CalendarGatherer:
         """Look for rooms that were not read for too long."""
         late, short = self._planner.overdue(at, self._now().timestamp(), PROMISED_READ_S + CHECK_EVERY_S)
         self._health.mark_stale(late, self._trouble(at) or "It was not read for three intervals")
-        is_calm = self._gate.access is Access.OPEN and at - self._started_at > PROMISED_READ_S
-        if not short or not is_calm:
+        if not short or self._gate.access is not Access.OPEN:
             self._short_since = None
         elif self._short_since is None:
             self._short_since = at

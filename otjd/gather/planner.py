@@ -27,8 +27,8 @@ from otjd.gather.pace import (
 )
 from otjd.gather.questions import LONGEST_LOOK_S, Left, Plan, Read, Reason, RoomFacts, Sweep
 
-CONTENT_SHARE = 1 - RESERVE - 0.01
-"""Content reads stop here, so that sweeps go on up to the reserve."""
+SWEEPS_KEPT_S = 3600.0
+"""Content reads leave the requests of this time to sweeps, which go on up to the reserve."""
 
 SWEEPS_AT_ONCE = 8
 SWEEP_FAILURES = 3
@@ -53,7 +53,7 @@ SET_CLOCK_S = 30.0
 SAVED_DAYS = 0.25
 """Part of a day's quota that is saved at most, and overdrawn at most."""
 
-KEPT_SHARE = 0.02
+KEPT_SHARE = 0.03
 """Part of the quota that the pace of content reads leaves alone, so that it seldom has to stop at its limit."""
 
 USUAL_OVER_S = 3600.0
@@ -373,10 +373,18 @@ class Planner:
             return room
         if (room := self._top(Reason.CONTENT)) is not None and at >= self._next_content_at:
             rate = self._content_rate()
-            if rate > 0 and budget.used < budget.quota * CONTENT_SHARE:
+            if budget.used < self._content_limit():
                 self._next_content_at = max(self._next_content_at, at - BURST_S) + 1 / rate
                 return room
         return None
+
+    def _content_limit(self) -> float:
+        """Requests of 24 hours up to which content is read."""
+        rooms, quota, costs = self._set_up
+        limit = quota * (1 - RESERVE)
+        if self.pace.sweep_s > 0:
+            limit -= SWEEPS_KEPT_S / self.pace.sweep_s * math.ceil(rooms / costs.sweep_size) * costs.sweep_cost
+        return limit
 
     def _content_rate(self) -> float:
         """Content reads a second: the even pace without what changed rooms take, and a part of what was saved."""
@@ -399,6 +407,6 @@ class Planner:
             if self._top(Reason.FIRST) is not None:
                 times.append(self._next_first_at)
             if self._top(Reason.CONTENT) is not None:
-                is_spent = budget.used >= budget.quota * CONTENT_SHARE
+                is_spent = budget.used >= self._content_limit()
                 times.append(at + 1.0 if is_spent else self._next_content_at)
         return max(SHORTEST_LOOK_S, min(times) - at)
