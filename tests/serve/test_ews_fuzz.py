@@ -29,6 +29,7 @@ from tests.serve.ews_support import (
     pairs,
     subjects,
 )
+from tests.serve.test_ews_directory import BERLIN, availability, configuration, zones
 from tests.serve.test_ews_notifications import get_events, unsubscribe
 from tests.serve.test_ews_streams import listen
 
@@ -41,7 +42,7 @@ def exchange() -> Exchange:
 PIECES = st.sampled_from([
     "<m:FindItem>", "</m:FindItem>", "<m:GetItem>", "<t:Mailbox>", "</t:Mailbox>", "<m:ItemIds>", "<t:And>",
     '<t:ItemId Id="a"/>', "<m:Restriction>", "<t:IsLessThan>", '<m:CalendarView StartDate="x" EndDate="y"/>',
-    "<m:ParentFolderIds>",
+    "<m:ParentFolderIds>", "<m:GetUserAvailabilityRequest>", "<t:TimeZone>", "<t:Bias>9</t:Bias>",
     '<t:DistinguishedFolderId Id="calendar"/>', "<![CDATA[", "]]>", "<!--", "-->", "&#x0;", "&amp;", "<?x?>",
     "<!DOCTYPE x>", "\x00", "ö", "'", '"', "<", ">"])
 FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -66,7 +67,8 @@ def test_no_pieces_of_requests_make_the_service_raise(exchange: Exchange, pieces
 def test_no_damage_to_a_request_makes_the_service_raise(exchange: Exchange, data: st.DataObject) -> None:
     good = envelope(data.draw(st.sampled_from([
         calendar_view(), page_view(page(Offset=0, BasePoint="End")), get_item(UNKNOWN_ID), get_folder("calendar"),
-        convert("EwsId", UNKNOWN_ID, "OwaId")])))
+        convert("EwsId", UNKNOWN_ID, "OwaId"), availability(zone=BERLIN), zones("UTC"), configuration(),
+        page_view('<m:FractionalPageItemView Numerator="1" Denominator="2"/>')])))
     start = data.draw(st.integers(0, len(good) - 1))
     damaged = good[:start] + data.draw(st.text(max_size=8)) + good[start + data.draw(st.integers(0, 12)):]
     reply = exchange.post(damaged.encode("utf-8", "replace"))
@@ -74,6 +76,7 @@ def test_no_damage_to_a_request_makes_the_service_raise(exchange: Exchange, data
 
 
 TEXT = st.text(max_size=40)
+EVERYTHING = "<t:IncludeMimeContent>true</t:IncludeMimeContent>"
 MEETINGS = st.builds(
     lambda uid, minutes, length, subject, alias, name, email, private: meeting(
         uid, NOW + timedelta(minutes=minutes), length, subject=subject, alias=alias or None, is_private=private,
@@ -89,9 +92,11 @@ def test_whatever_a_calendar_holds_every_answer_is_valid(exchange: Exchange, sho
     found = [i for i, _ in pairs(body_of(reply))]
     assert len(found) == reply.meetings
     if found:
-        items = exchange.ask(get_item(*found))
+        items = exchange.ask(get_item(*found, shape=EVERYTHING))
         assert codes(items) == ["NoError"] * len(found)
         assert all(s.strip() for s in subjects(items))
+    free = exchange.post(envelope(availability(start="2026-02-20T00:00:00", end="2026-03-20T00:00:00")))
+    assert free.error == ""
 
 
 MARKED = st.tuples(st.sampled_from([b"\x01otjdN", b"\x01otjdW", b"\x01otjdI", b""]), st.binary(max_size=40)).map(
