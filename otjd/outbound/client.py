@@ -85,10 +85,11 @@ class HttpClient:
 
         :raises RequestError: there is no answer within `timeout_s`, or none that can be used.
         """
-        has_begun = False
+        has_turn = has_begun = False
 
         async def ask() -> Answer:
-            nonlocal has_begun
+            nonlocal has_turn, has_begun
+            has_turn = True
             wanted = {"Accept-Encoding": "gzip", **headers}
             response = await self._ask(method, url, wanted, body,
                                        method in REPEATABLE if repeatable is None else repeatable)
@@ -98,7 +99,8 @@ class HttpClient:
                 return replace(head, body=await read(response, limit, head.headers.get("content-encoding", "")))
 
         def too_late(_: object, limit_s: float) -> Answer:
-            what = "the answer was not complete" if has_begun else "no answer"
+            what = ("the answer was not complete" if has_begun else "no answer" if has_turn else
+                    f"none of the {self._limit} connections to it became free")
             raise RequestError(f"{_server(url)}: {what} within {limit_s:g} s")
 
         return await self._run(url, self._in_turn(url, ask, counts=True), timeout_s, too_late)

@@ -215,6 +215,20 @@ async def test_what_was_late_is_told(answer: bytes, words: str) -> None:
     assert use.clock.getDelayedCalls() == []
 
 
+async def test_a_wait_for_a_free_connection_is_told() -> None:
+    use = Clocked()
+    async with web(lambda _: None) as (server, port), client(use, connections_per_host=1) as http:
+        first, second = (deferred(http.request("GET", f"http://127.0.0.1:{port}/", timeout_s=limit_s))
+                         for limit_s in (60, 30))
+        await until(lambda: server.held)
+        use.clock.advance(30)
+        with pytest.raises(RequestError, match="none of the 1 connections to it became free within 30 s"):
+            await second
+        use.clock.advance(30)
+        with pytest.raises(RequestError, match="no answer within 60 s"):
+            await first
+
+
 async def test_a_tls_handshake_that_never_ends_is_told() -> None:
     use = Clocked()
     async with listening(says(b"")) as (server, port), client(use) as http:
@@ -322,6 +336,18 @@ async def test_a_server_whose_authority_the_ca_file_names_is_trusted(
             assert got.body == b"hello"
             own = x509.load_pem_x509_certificate(certificates.pem).public_bytes(Encoding.DER)
             assert got.certificate == own
+
+
+async def test_the_authorities_of_the_machine_stay_trusted_and_the_server_is_told_its_name(
+        certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[Any] = []
+    options = certificates.options()
+    options.getContext().set_tlsext_servername_callback(lambda asked: names.append(asked.get_servername()))
+    other = make_certificates(tmp_path, [], datetime.now(UTC))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca_file))
+    async with web(hello, options) as (_, port), client(ca_file=other.ca_certificate) as http:
+        assert (await http.request("GET", f"https://localhost:{port}/")).body == b"hello"
+        assert names == [b"localhost"]
 
 
 async def test_a_server_of_an_unknown_authority_is_told_nothing(certificates: Certificates) -> None:
