@@ -102,7 +102,8 @@ class Limits:
     ids_per_request: int = field(default=1000, metadata=key(
         "Items that one request may ask for.", unit="items", limits=(1, 10_000)))
     request_s: int = field(default=30, metadata=key(
-        "How long a request may take to arrive, from its first byte to its last.", unit="seconds",
+        "How long a request may take to arrive, from its first byte to its last; before the first one, how long a "
+        "client may take to agree on TLS.", unit="seconds",
         limits=(1, 600)))
     idle_s: int = field(default=120, metadata=key(
         "How long a connection may be silent. NTLM clients sign in anew on each, so keep it above the interval in "

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
+from zope.interface import implementer
 
 from otjd.serve.limits import Limits
 from otjd.serve.schemes import Connection
@@ -82,6 +84,7 @@ class BoundedRequest(Request):
         self.channel.factory.serve(self)
 
 
+@implementer(IHandshakeListener)
 class LimitedChannel(HTTPChannel):
     """One connection, of the address `came_from`; `login` is who NTLM has signed in on it.
 
@@ -114,6 +117,13 @@ class LimitedChannel(HTTPChannel):
         """A client connected."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self.factory.connections.add(self)
+        if self.isSecure():  # type: ignore[no-untyped-call]
+            limits = self.factory.limits
+            self.setTimeout(min(limits.request_s, limits.idle_s))
+
+    def handshakeCompleted(self) -> None:
+        """The client agreed on TLS, for which it has the time of a request; now it may be silent."""
+        self.setTimeout(self.factory.limits.idle_s)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client went away, or never agreed on TLS."""

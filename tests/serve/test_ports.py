@@ -212,3 +212,33 @@ def test_tls_before_a_site_that_refuses_is_refused_too(certificates: Certificate
     address = IPv4Address("TCP", "10.0.0.1", 50000)
     assert factory.buildProtocol(address) is not None
     assert factory.buildProtocol(address) is None
+
+
+async def test_a_handshake_may_take_the_time_of_a_request_and_silence_after_it_longer(
+        reactor: Any, certificates: Certificates) -> None:
+    def connect() -> tuple[socket.socket, ssl.SSLSocket]:
+        context = ssl.create_default_context(cafile=certificates.ca_certificate)
+        slow = socket.create_connection(("127.0.0.1", served.port), timeout=20)
+        slow.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a handshake
+        plain = socket.create_connection(("127.0.0.1", served.port), timeout=20)
+        silent = context.wrap_socket(plain, server_hostname="localhost")
+        silent.sendall(request("GET", "/healthz", b""))
+        silent.recv(65536)  # so the service has seen the end of the handshake
+        return slow, silent
+
+    def end(slow: socket.socket, silent: ssl.SSLSocket) -> list[int]:
+        with slow, silent:
+            silent.sendall(request(Authorization=RIGHT))
+            statuses = [a.status for a in read_answers(silent.recv(65536))]
+            with pytest.raises(ConnectionResetError):
+                slow.recv(10)
+            return statuses
+
+    clock = Clock()
+    async with Served(certificates, reactor, settings=settings(request_s=30, idle_s=90)) as served:
+        served.world.site.reactor = clock
+        slow, silent = await deferToThread(connect)
+        clock.advance(29)
+        assert len(served.world.site.connections) == 2
+        clock.advance(16)  # of which 15 are for a polite end
+        assert await deferToThread(end, slow, silent) == [200]
