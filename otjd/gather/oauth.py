@@ -197,7 +197,7 @@ def exchange_tokens(http: HttpClient, *, reactor: Any, in_thread: InThread, cons
         values = await consent.refresh(http, refresh_token)
         return Token.of(values["access_token"], values.get("expires_in")), values.get("refresh_token", "")
 
-    return KeptToken(lambda: signed_in.renew(ask), reactor)
+    return KeptToken(lambda: signed_in.renew(ask), reactor, signed_in.is_current)
 
 
 def google_user_tokens(http: HttpClient, *, reactor: Any, in_thread: InThread, consent: Consent,
@@ -221,4 +221,4 @@ def google_user_tokens(http: HttpClient, *, reactor: Any, in_thread: InThread, c
             raise consent.sign_in_again(error) from error
         return token, credentials.refresh_token or ""
 
-    return KeptToken(lambda: signed_in.renew(ask), reactor)
+    return KeptToken(lambda: signed_in.renew(ask), reactor, signed_in.is_current)

@@ -60,12 +60,22 @@ class Token:
         return cls(value, life_s if 0 < life_s < LONGEST_LIFE_S else USUAL_LIFE_S)
 
 
-class KeptToken:
-    """A TokenSource over something that fetches tokens."""
+LOOK_EVERY_S = 10.0
+"""How often a token is compared with the sign-in that it is from."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[Token]], clock: IReactorTime) -> None:
+
+class KeptToken:
+    """A TokenSource over something that fetches tokens.
+
+    `is_current` tells whether the last one fetched is still of the sign-in that is kept now.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[Token]], clock: IReactorTime,
+                 is_current: Callable[[], Awaitable[bool]] | None = None) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._is_current = is_current
+        self._looked_at = 0.0
         self._token: Token | None = None
         self._came_at = 0.0
         self._waiting: list[Deferred[Token]] = []
@@ -73,6 +83,7 @@ class KeptToken:
 
     async def token(self) -> str:
         """A token that is valid now; where renewing fails for a while, the old one as long as it is valid."""
+        await self._look()
         token, age_s = self._token, self._clock.seconds() - self._came_at
         if token is not None and age_s < token.life_s - min(EARLY_S, token.life_s / 5):
             return token.value
@@ -82,6 +93,14 @@ class KeptToken:
             if token is not None and token is self._token and self._clock.seconds() - self._came_at < token.life_s:
                 return token.value
             raise
+
+    async def _look(self) -> None:
+        token = self._token
+        if token is None or self._is_current is None or self._clock.seconds() - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = self._clock.seconds()
+        if not await self._is_current() and token is self._token:
+            self._token = None
 
     def forget(self) -> None:
         """Get another token next time, unless this one has just come."""
@@ -101,7 +120,7 @@ class KeptToken:
         outcome: Token | Failure
         try:
             outcome = self._token = await self._fetch()
-            self._came_at = self._clock.seconds()
+            self._came_at = self._looked_at = self._clock.seconds()
         except Exception:  # handed to those who wait
             outcome = Failure()  # type: ignore[no-untyped-call]
         self._is_fetching = False
@@ -124,6 +143,15 @@ class SignedIn:
         self._store = store
         self._in_thread = in_thread
         self._refused: tuple[Stamp | None, UnauthorizedError] | None = None
+        self._used: Stamp | None = None
+
+    async def is_current(self) -> bool:
+        """Whether nobody has signed in since the last token came."""
+        try:
+            stamp: Stamp | None = await self._in_thread(self._store.stamp)
+        except TokenStoreError:
+            return True  # said when the file is needed
+        return stamp == self._used
 
     async def renew(self, ask: Callable[[str], Awaitable[tuple[Token, str]]]) -> Token:
         """A token by `ask`, which is given the refresh token and gives the one that takes its place, or ""."""
@@ -140,13 +168,14 @@ class SignedIn:
         except UnauthorizedError as error:
             self._refused = (stored.stamp, error)
             raise
+        self._used = stored.stamp
         if successor and successor != stored.refresh_token:
             await self._keep(successor, stored.stamp)
         return token
 
     async def _keep(self, refresh_token: str, instead_of: Stamp) -> None:
         try:
-            await self._in_thread(self._store.save, refresh_token, instead_of=instead_of)
+            self._used = await self._in_thread(self._store.save, refresh_token, instead_of=instead_of)
         except TokenStoreError as error:
             self._log.critical(
                 "The new refresh token of {integration} was not kept, and the old one may end: {error}",

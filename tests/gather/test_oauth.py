@@ -23,7 +23,7 @@ from otjd.gather.token_store import TokenStore
 from otjd.gather.tokens import TokenSource
 from otjd.outbound.client import HttpClient
 from otjd.seam import deferred
-from tests.outbound.servers import Certificates, reactor, tunnels, until, web
+from tests.outbound.servers import Certificates, Clocked, reactor, tunnels, until, web
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PEM = KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
@@ -221,7 +221,8 @@ def stored(tmp_path: Path) -> TokenStore:
     return store
 
 
-def by_user(kind: str, tokens: TokenService, http: HttpClient, store: TokenStore) -> TokenSource:
+def by_user(kind: str, tokens: TokenService, http: HttpClient, store: TokenStore,
+            reactor: Any = reactor) -> TokenSource:
     common = {"integration": "x", "auth_endpoint": "https://a/", "token_endpoint": tokens.url, "client_id": "c",
               "redirect_uri": "http://127.0.0.1/"}
     if kind == "google":
@@ -263,6 +264,23 @@ async def test_a_revoked_sign_in_is_asked_for_once_until_somebody_signs_in_again
         assert len(tokens.asked) == 1
         tokens.fault = None
         store.save("r9")
+        assert await source.token() == "a2"
+        assert tokens.asked[-1]["refresh_token"] == "r9"
+
+
+@KINDS
+async def test_who_signs_in_anew_is_used_though_the_token_before_is_valid(
+        kind: str, certificates: Certificates, tmp_path: Path) -> None:
+    use = Clocked()
+    async with service(certificates) as (tokens, http):
+        store = stored(tmp_path)
+        tokens.more = {"refresh_token": "r1"}
+        source = by_user(kind, tokens, http, store, use)
+        assert await source.token() == "a1"
+        use.clock.advance(10)
+        assert await source.token() == "a1"  # its own successor is no new sign-in
+        store.save("r9")
+        use.clock.advance(10)
         assert await source.token() == "a2"
         assert tokens.asked[-1]["refresh_token"] == "r9"
 

@@ -101,6 +101,28 @@ async def test_a_refused_token_is_replaced_once_for_all_who_were_refused() -> No
     assert await service.kept.token() == "a2"
 
 
+async def test_a_token_of_an_earlier_sign_in_is_replaced_within_seconds() -> None:
+    service = Service()
+    looks: list[bool] = []
+    current = True
+
+    async def is_current() -> bool:
+        looks.append(current)
+        return current
+
+    service.kept = KeptToken(service.fetch, service.clock, is_current)
+    await service.first()
+    service.clock.advance(10)
+    assert [await service.kept.token() for _ in range(3)] == ["a1"] * 3
+    current = False
+    assert await service.kept.token() == "a1"
+    service.clock.advance(10)
+    asked = deferred(service.kept.token())
+    service.give()
+    assert await asked == "a2"
+    assert looks == [True, False]
+
+
 @pytest.mark.parametrize(("expires_in", "life_s"), [
     (3599, 3599), ("3599", 3599), (None, 300), ("soon", 300), (-5, 300), ("nan", 300), (1e9, 300), ("inf", 300)])
 def test_the_life_of_a_token_is_what_the_service_says_within_reason(expires_in: object, life_s: float) -> None:
