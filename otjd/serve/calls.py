@@ -61,8 +61,8 @@ class Outlet(Protocol):
         """Send a part of the answer, whole."""
         ...
 
-    def finish(self, reason: str) -> None:
-        """That was all; `reason` is for the log."""
+    def finish(self, error: str = "") -> None:
+        """That was all; `error` is the code that the client got, for the log."""
         ...
 
     def call_later(self, delay_s: float, job: Callable[[], None]) -> IDelayedCall:

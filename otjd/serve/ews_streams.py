@@ -62,7 +62,7 @@ class EventStream:
 
     def close(self) -> None:
         """The time is over, or the service stops."""
-        self._finish(written.connection_status("Closed"), "it is over")
+        self._finish(written.connection_status("Closed"))
 
     def refuse(self, code: str, subscription: Subscription) -> None:
         """A subscription cannot go on, and this ends with it."""
@@ -93,11 +93,11 @@ class EventStream:
         self._heartbeat.reset(self._heartbeat_s)
         self._outlet.write(self._writer.envelope(message))
 
-    def _finish(self, message: str, reason: str) -> None:
+    def _finish(self, message: str, error: str = "") -> None:
         if not self._is_over:
             self._over()
             self._outlet.write(self._writer.envelope(message))
-            self._outlet.finish(reason)
+            self._outlet.finish(error)
 
     def _over(self) -> None:
         if self._is_over:

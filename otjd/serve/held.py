@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from otjd.serve.calls import Call, Held, Outlet, Reply
@@ -59,14 +59,14 @@ class HeldAnswer:
         self._request.write(document)
         self._told(document)
 
-    def finish(self, reason: str) -> None:
+    def finish(self, error: str = "") -> None:
         """That was all; the connection may be used for the next request."""
         if self.is_ready:
             self._request.unregisterProducer()
             self._request.finish()
         else:
             self._request.channel.transport.abortConnection()
-        self._ended(reason)
+        self._ended(error or "it is complete", is_news=bool(error))
 
     def call_later(self, delay_s: float, job: Callable[[], None]) -> IDelayedCall:
         """Have `job` called after a while."""
@@ -101,18 +101,19 @@ class HeldAnswer:
 
     def _gone(self, reason: str = "the client left") -> None:
         if not self._is_over:
-            self._ended(reason)
+            self._ended(reason, is_news=True)
             if self._held is not None:
                 self._held.gone()
 
-    def _ended(self, reason: str) -> None:
+    def _ended(self, reason: str, *, is_news: bool) -> None:
         if self._is_over:
             return
         self._is_over = True
         if self._stalled is not None and self._stalled.active():
             self._stalled.cancel()
         self._over(self)
-        self._log.info("{operation} of {endpoint} at {address} ended after {elapsed_s} s: {reason}",
+        self._log.emit(LogLevel.info if is_news else LogLevel.debug,
+                       "{operation} of {endpoint} at {address} ended after {elapsed_s} s: {reason}",
                        operation=self._reply.operation, endpoint=self._call.account.endpoint,
                        room=self._call.account.room.email, address=self._call.client_address,
                        elapsed_s=round(self._clock.seconds() - self._started), reason=reason)

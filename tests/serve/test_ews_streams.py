@@ -16,6 +16,7 @@ from exchangelib.protocol import CachingProtocol
 from lxml import etree
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
+from twisted.logger import LogLevel
 
 from otjd.serve.calls import Account, Held, Outlet, Reply
 from otjd.serve.ews_subscriptions import EVENTS_KEPT, STREAMING_KEPT
@@ -434,6 +435,14 @@ def test_each_end_is_logged_with_its_reason(room: World, logged_events: list[dic
     assert {(e["operation"], e["endpoint"], e["room"], e["address"]) for e in ended} == {
         ("GetStreamingEvents", ACCOUNT.endpoint, ACCOUNT.room.email, "10.0.0.1")}
     assert [e["elapsed_s"] for e in ended] == [0, 0, 90]
+    assert {e["log_level"] for e in ended} == {LogLevel.info}
+
+
+def test_the_usual_end_is_no_news(room: World, logged_events: list[dict[str, Any]]) -> None:
+    Client(room, listen(room.subscribed(), minutes=1))
+    room.advance(60)
+    (ended,) = [e for e in logged_events if "ended after" in e["log_format"]]
+    assert (ended["log_level"], ended["reason"]) == (LogLevel.debug, "it is complete")
 
 
 def test_what_is_streamed_is_in_the_wire_log(tmp_path: Path) -> None:
