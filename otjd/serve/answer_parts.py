@@ -11,6 +11,9 @@ from otjd.serve.calls import Account
 
 T = TypeVar("T")
 
+CALENDARS_LIMIT = 4
+"""How often one request may list the calendar; once is enough for every known client."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

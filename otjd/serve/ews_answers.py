@@ -31,7 +31,7 @@ from otjd.protocol.ews_requests import (
 from otjd.protocol.ews_shapes import ItemShape
 from otjd.protocol.request_parts import FolderRef
 from otjd.protocol.soap import SoapFault
-from otjd.serve.answer_parts import Answer, Refused, each, is_own
+from otjd.serve.answer_parts import CALENDARS_LIMIT, Answer, Refused, each, is_own
 from otjd.serve.calls import Account
 from otjd.serve.ews_directory import Directory
 from otjd.serve.ews_meetings import MeetingTexts
@@ -44,9 +44,6 @@ PAGE_LIMIT = 1000
 
 VIEW_LIMIT = timedelta(days=731)
 """The longest span of a CalendarView: two years, one of which may be a leap year."""
-
-CALENDARS_LIMIT = 4
-"""How often one request may list the calendar; once is enough for every known client."""
 
 _OCCURRENCE_ERRORS = {ItemRefKind.OCCURRENCE: "ErrorCalendarCannotUseIdForOccurrenceId",
                       ItemRefKind.MASTER: "ErrorCalendarCannotUseIdForRecurringMasterId"}

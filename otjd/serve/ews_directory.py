@@ -13,7 +13,8 @@ from otjd.protocol.ews_directory import GetRoomLists, GetRooms, GetUserConfigura
 from otjd.protocol.ews_items import SHORTEST, shown_subject
 from otjd.protocol.ews_time_zones import GetServerTimeZones
 from otjd.protocol.request_parts import FolderRef
-from otjd.serve.answer_parts import Answer, Refused, each, is_own
+from otjd.protocol.soap import SoapFault
+from otjd.serve.answer_parts import CALENDARS_LIMIT, Answer, Refused, each, is_own
 from otjd.serve.calls import Account
 from otjd.serve.join_details import dial_uri
 
@@ -37,7 +38,7 @@ class Directory:
     def answer(self, request: DirectoryRequest, account: Account) -> Answer:
         """Answer `request`.
 
-        :raises SoapFault: the room was never read.
+        :raises SoapFault: the room was never read, or more is asked for than is answered.
         """
         match request:
             case GetUserAvailability():
@@ -52,6 +53,9 @@ class Directory:
                 return Answer(body=ews_directory.empty_list("GetRooms", "Rooms"))
 
     def _availability(self, request: GetUserAvailability, account: Account) -> Answer:
+        if sum(is_own(mailbox, account) for mailbox in request.mailboxes) > CALENDARS_LIMIT:
+            raise SoapFault("ErrorExceededFindCountLimit", "The same mailbox is named more than "
+                                                           f"{CALENDARS_LIMIT} times in one request.")
         view = error = ""
         responses = []
         for mailbox in request.mailboxes:

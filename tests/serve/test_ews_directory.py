@@ -223,9 +223,16 @@ def test_a_request_that_makes_no_sense_is_a_fault(exchange: Exchange, asked: dic
 
 
 def test_the_longest_window_and_the_most_mailboxes_are_answered(exchange: Exchange) -> None:
-    answer = ask(exchange, availability(*[ROOM.email] * 100, end="2026-04-13T00:00:00", interval="5"))
-    assert {len(digits) for digits in texts(answer, ".//t:MergedFreeBusy")} == {42 * 288}
-    assert exchange.fault(availability(*[ROOM.email] * 101)) == "ErrorMailboxDataArrayTooBig"
+    others = [f"room{n}@example.com" for n in range(99)]
+    answer = ask(exchange, availability(*others, ROOM.email, end="2026-04-13T00:00:00", interval="5"))
+    assert len(texts(answer, ".//t:FreeBusyViewType")) == 100
+    assert [len(digits) for digits in texts(answer, ".//t:MergedFreeBusy")] == [42 * 288]
+    assert exchange.fault(availability(*others, ROOM.email, ROOM.email)) == "ErrorMailboxDataArrayTooBig"
+
+
+def test_the_same_mailbox_many_times_in_a_request_is_refused(exchange: Exchange) -> None:
+    assert texts(ask(exchange, availability(*[ROOM.email] * 4)), ".//m:ResponseCode") == ["NoError"] * 4
+    assert exchange.fault(availability(*[ROOM.email] * 5)) == "ErrorExceededFindCountLimit"
 
 
 @pytest.mark.parametrize("part", ["MailboxDataArray", "MailboxData", "FreeBusyViewOptions", "TimeWindow",
