@@ -303,11 +303,11 @@ def test_the_fallback_explains_itself_last() -> None:
 
 
 @pytest.mark.parametrize("meeting_type", ["regex", "regex_re2"])
-@pytest.mark.parametrize("expression", [r"^https://b\.example/(\d+)$", r"\bb\.example/(\d+)", r"[/]b\.example/(\d+)",
-                                        r"(?:a|b)\.example/([4]\d+)"])
+@pytest.mark.parametrize("expression", [r"^https://b\.example/(\d+)$", r"\bb\.example/(\d+)",
+                                        r"[/]b\.example/(\d+)", r"(?:a|b)\.example/([4]\d+)"])
 def test_an_expression_sees_each_link_on_its_own(meeting_type: str, expression: str) -> None:
     links = "".join(f"<a href='https://{host}'>x</a> " for host in ("a.example/x", "b.example/47", "c.example/1"))
-    found = match(invitation(html=links), rule(meeting_type, match_string=expression, replace_string=r"\1@y.example",
+    found = match(invitation(html=links), rule(meeting_type, match_string=expression, replace_string=r"\1@y.test",
                                                default_processing_enabled=False))
     assert found is not None
-    assert found.alias == "47@y.example"
+    assert found.alias == "47@y.test"
