@@ -51,7 +51,7 @@ WORST = {
     "addresses": "<p>" + "pat@example.com, " * 290_000 + "</p>",
     "dots": "<p>" + "a." * 2_500_000 + "</p>",
     "every sign again and again": "<p>" + ("a@x.webex.com zoomcrc.com 123456789@1.2.3.4 plcm.vc bjn.vc tel.meet "
-                                           "pexip.me /msteams 1234567890123@example.com microsoft teams: 123 456 789 "
+                                           "pexip.me /msteams 1234567890123@example.com microsoft teams: 123 456 "
                                            "1234567890@t.plcm.vc sip: h323: meet.google.com\n") * 25_000 + "</p>",
     "labels": "<p>zoomcrc.com 123456789@zoomcrc.com " + "passcode: meeting id: video id: " * 150_000 + "</p>",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from otjd.meetings.cache import Freshness, MeetingCache, UnknownRoomError
 from otjd.meetings.model import Invitation, Meeting, Room, meeting_id
 from otjd.meetings.presentation import Dial, Policy, is_shown, may_show_text, present, wants_alias
 from otjd.rules.engine import Engine, Outcome
-from otjd.rules.text import whole_text
+from otjd.rules.text import HTML_LIMIT, whole_text
 from otjd.seam import InThread
 
 
@@ -69,6 +70,8 @@ class Intake:
         self._with_text: frozenset[Room] = frozenset()
         self._heard_of: set[tuple[str, str]] = set()
         self._beyond: dict[Room, dict[str, Meeting]] = {}
+        self.rule_failures: Counter[tuple[str, str]] = Counter()
+        """How often a rule failed for a new or changed meeting, by profile and rule."""
 
     def configure(self, profiles: Mapping[str, ProfileRules], with_text: Collection[Room] = ()) -> None:
         """Use these profiles, by name, from the next delivery on; `with_text` are the rooms with an endpoint that
@@ -139,7 +142,11 @@ class Intake:
         for item in considered:
             if item.meeting.change_key in known or item.outcome is None:
                 continue
+            if len(item.invitation.body_html or item.invitation.body_text) > HTML_LIMIT:
+                self._log.warn("The body of a meeting in {room} has more than {limit} characters: the rest was "
+                               "not looked at", room=room.email, meeting=item.meeting.id, limit=HTML_LIMIT)
             for failure in item.outcome.failures:
+                self.rule_failures[room.profile, failure.rule] += 1
                 self._log.warn("Rule {rule} failed for a meeting in {room}: {reason}", room=room.email,
                                meeting=item.meeting.id, rule=failure.rule, reason=failure.reason)
             body = item.invitation.body_text or item.invitation.body_html

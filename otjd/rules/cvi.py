@@ -32,7 +32,7 @@ _AFTER_KEY = re.compile(r"\s{0,3}(?:<[^<>\n]{0,300}>)?[\s|•*·,;–()-]{0,6}")
 _BEFORE_KEY = re.compile(rf"{_LABELLED.pattern}[\s*]{{0,5}}(?:[^\W\d_][^\n:：<>\d@#]{{0,40}}[:：][\s*]{{0,5}})?"
                          r"(?:sips?:)?\Z")
 _BEFORE_LIMIT = 160
-_KEYS_LIMIT = 200
+_KEYS_LIMIT = 100
 _OF_VIDEO = re.compile(r"vtc|v[ií]d[eé]o|wideo|ビデオ|видео|відео|βίντεο|비디오|화상|视频|視訊|וידאו|فيديو",
                        re.IGNORECASE)
 _OF_SOMETHING_ELSE = re.compile(

@@ -75,7 +75,7 @@ class MeetingEvent:
             "start_time": _time(invitation.start_time),
             "end_time": _time(invitation.end_time),
             "is_private": invitation.is_private,
-            "body": "\n".join([self.body.marked, *self.restored_links])[:TEXT_LIMIT // 2],
+            "body": "\n".join([self.body.marked, *self.restored_links])[:TEXT_LIMIT],
             "location": self.location,
             "properties": self.properties,
         }

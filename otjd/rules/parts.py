@@ -23,7 +23,7 @@ _PERSON = re.compile(r"\b(?:im|conf|callto|pres|lync|skype|xmpp):\s{0,3}<?(?:sip
 _PUNCTUATION = ".,;:!?'*|)]}"
 _ICALENDAR_LINKS = ("X-GOOGLE-CONFERENCE", "X-GOOGLE-HANGOUT")
 _LINK_LIMIT = 8000
-_MANY = 1000
+_MANY = 300
 _BEFORE = 200
 _START = r"(?<![A-Za-z0-9_\u00c0-\u024f\u0370-\u052f.+%@/=&?#~!$-])"
 """An address begins here; scripts that set no blanks between words may stand directly before it."""

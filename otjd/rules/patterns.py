@@ -131,17 +131,25 @@ def ungrouped(text: str) -> str:
 def around_each_at(text: str, address: re.Pattern[str]) -> Iterator[re.Match[str]]:
     """What `address.finditer(text)` gives, without a look at what is far from any @.
 
-    `address` has exactly one @, at most 128 characters before it, and letters, digits, dots and hyphens behind it.
+    `address` has exactly one @, at most 128 characters before it, and behind it a group `domain` of letters,
+    digits, dots and hyphens.
     """
+    host_here = _from_at(address)
     end = 0
     at = text.find("@")
     while at >= 0:
-        host = _AFTER_AT.match(text, at + 1)
+        host = _AFTER_AT.match(text, at + 1) if host_here.match(text, at) else None
         match = address.search(text, max(end, at - _USER_LIMIT), host.end() + _LOOK_AHEAD) if host else None
         if match:
             yield match
         end = match.end() if match else at + 1
         at = text.find("@", end)
+
+
+@cache
+def _from_at(address: re.Pattern[str]) -> re.Pattern[str]:
+    """What is left of the expression from its @ on."""
+    return re.compile(address.pattern[address.pattern.index("@(?P<domain>"):], address.flags)
 
 
 def behind(text: str, label: re.Pattern[str], value: re.Pattern[str]) -> Iterator[re.Match[str]]:

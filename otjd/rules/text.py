@@ -10,10 +10,10 @@ from otjd.meetings.model import Invitation
 from otjd.rules.html_body import BLOCK, LINE, LINKS_LIMIT, read_html
 from otjd.rules.links import may_be_rewritten, original
 
-HTML_LIMIT = 5_000_000
+HTML_LIMIT = 2_000_000
 """Characters of a body that are read."""
 
-TEXT_LIMIT = 1_000_000
+TEXT_LIMIT = 400_000
 """Characters of text that are searched."""
 
 TRAILING_LIMIT = 10

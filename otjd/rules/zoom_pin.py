@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 import re2  # type: ignore[import-untyped]  # the package has no type information
 
@@ -32,6 +33,7 @@ _OTHER_PROVIDER = re.compile(r"\bteams\b|webex|bluejeans|gotomeet|goto\.com", re
 _ID_ABOVE = re.compile(r"(?<![0-9-])([0-9](?:[ -]?[0-9]){8,16})[^0-9]{0,30}\Z")
 _ABOVE = 80
 _MANY = 50
+_LABELS_LIMIT = 1000
 
 
 def pins(text: str, meeting_id: str) -> Iterator[str]:
@@ -83,7 +85,8 @@ def _labelled(text: str, meeting_id: str) -> Iterator[str]:
 def _labels(text: str) -> Iterator[re.Match[str]]:
     """What `_LABEL` matches. RE2 finds the labels: it is ten times as fast where there are none."""
     end = 0
-    for label in _ANY_LABEL.finditer(folded(text).encode("utf-8", "replace").decode("utf-8")):
+    searched = folded(text).encode("utf-8", "replace").decode("utf-8")
+    for label in islice(_ANY_LABEL.finditer(searched), _LABELS_LIMIT):
         match = _LABEL.match(text, label.start()) if label.start() >= end else None
         if match:
             end = match.end()

@@ -13,6 +13,7 @@ from otjd.meetings.cache import Freshness, MeetingCache
 from otjd.meetings.model import Invitation, Room
 from otjd.meetings.presentation import Policy
 from otjd.rules.engine import Engine, Rule
+from otjd.rules.text import HTML_LIMIT
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 EMAIL = "boardroom@example.com"
@@ -137,3 +138,13 @@ async def test_a_rule_that_fails_is_logged_with_room_and_reason(
     assert event["room"] == EMAIL
     assert "ZeroDivisionError" in event["reason"]
     assert len(cache.agenda(ROOM).meetings) == 1
+
+
+async def test_failures_of_rules_are_counted_and_long_bodies_named_once(
+        intake: Intake, logged_events: list[dict[str, Any]]) -> None:
+    rule = Rule(name="odd", priority=1, meeting_type="custom", custom_template="{{ 1 // 0 }}")
+    intake.configure({"default": ProfileRules("files", Policy(), Engine([rule], clock=time.thread_time))})
+    for _ in range(2):
+        await intake.deliver("files", EMAIL, [invitation(body_text="x" * (HTML_LIMIT + 1))])
+    assert intake.rule_failures == {("default", "odd"): 1}
+    assert len([event for event in logged_events if event.get("limit") == HTML_LIMIT]) == 1

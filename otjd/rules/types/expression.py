@@ -24,7 +24,7 @@ RESULT_LIMIT = 1000
 _SAME_AMONG_OTHERS = re.compile(
     r"(?:[^\\^$()\[+*?{}]|\\[dDwWsS.:/@+*?()\[\]{}|-]|\[\^?\]?(?:[^\\\[\]]|\\[dDwWsS.:/@+*?()\[\]{}|-])*+\]|"
     r"\((?:\?:|\?P<\w+>)?(?!\?)|\)|[+*?}](?!\+)|\{)*+")
-"""An expression without anchors, boundaries and the like: what it finds in a link it finds in all of them joined."""
+"""An expression without anchors, boundaries and the like: what it finds in a link it finds in all joined."""
 
 _REFERENCE = re.compile(r"\\(?:(\d{1,2})|g<(\w{1,50})>|(.))", re.DOTALL)
 
