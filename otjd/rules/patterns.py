@@ -34,6 +34,8 @@ _DOMAIN = re.compile(DOMAIN)
 _AFTER_AT = re.compile(r"[\w.-]{1,1500}")
 _USER_LIMIT = 128
 _LOOK_AHEAD = 20
+_PLAIN = re.compile(r"https?://([a-z0-9_.-]+)(/[!\"$->@-~]*)?(?:\?([!\"$-~]*))?(?:#([!-~]*))?",
+                    re.IGNORECASE | re.ASCII)
 _PARAMETERS_LIMIT = 100
 _LINKS_LIMIT = 100
 
@@ -67,19 +69,26 @@ def _divided(hosts: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
 
 def web_address(link: str) -> WebAddress | None:
     """The parts of a link; None where it is no plain web address, for one with a user name before its host."""
-    try:
-        parts = urlsplit(link.strip())
-        host = (parts.hostname or "").rstrip(".")
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or "@" in parts.netloc or port == 0 or not _HOST.fullmatch(host):
+    plain = _PLAIN.fullmatch(link)
+    if plain:
+        host, path, query, fragment = plain[1].lower(), plain[2] or "", plain[3] or "", plain[4] or ""
+    else:
+        try:
+            parts = urlsplit(link.strip())
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            return None
+        if parts.scheme not in ("http", "https") or "@" in parts.netloc or port == 0:
+            return None
+        path, query, fragment = parts.path, parts.query, parts.fragment
+    host = host.rstrip(".")
+    if not _HOST.fullmatch(host):
         return None
     parameters: dict[str, str] = {}
-    for pair in parts.query.split("&", _PARAMETERS_LIMIT)[:_PARAMETERS_LIMIT]:
+    for pair in query.split("&", _PARAMETERS_LIMIT)[:_PARAMETERS_LIMIT]:
         name, _, value = pair.partition("=")
         parameters.setdefault(name.removeprefix("amp;").lower(), unquote(value))
-    return WebAddress(link, host, parts.path, parameters, parts.fragment)
+    return WebAddress(link, host, path, parameters, fragment)
 
 
 def web_addresses(event: MeetingEvent) -> tuple[WebAddress, ...]:

@@ -93,7 +93,7 @@ def id_and_passcode(event: MeetingEvent) -> IdAndPasscode | None:
         return next((pair for pair in pairs if pair.meeting_id in known), None) or _with_only_code(text, known[0])
     if any(join_link(address) for address in addresses):
         return pairs[0] if pairs else None
-    is_teams = any(_TEAMS.search(place) for place in (event.location, event.body.marked))
+    is_teams = bool(pairs) and any(_TEAMS.search(place) for place in (event.location, event.body.marked))
     return next((pair for pair in pairs if is_teams and len(pair.meeting_id) >= 11), None)
 
 

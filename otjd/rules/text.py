@@ -159,6 +159,8 @@ def _bare(text: str, delimited: Container[int]) -> Iterator[tuple[int, str]]:
 
 def _trimmed(link: str) -> str:
     """A bare link without the punctuation of the sentence around it."""
+    if link[-1:].isalnum():
+        return link
     for _ in range(TRAILING_LIMIT):
         last = link[-1:]
         if last and (last in ".,;:!?'*|" or (last in _CLOSERS and link.count(last) > link.count(_CLOSERS[last]))):
@@ -185,6 +187,8 @@ def _tidy(text: str) -> str:
 def _laid_out(text: str) -> str:
     """The lines of an HTML body, tidied in the same way: a block begins on a new line."""
     text = _with_plain_blanks(visible(text).replace("\n", " ").replace("\u2028", LINE))
+    if LINE not in text:
+        return _with_single_blanks([line for block in text.split(BLOCK) if (line := block.strip())])
     lines: list[str] = []
     for block in text.split(BLOCK):
         if LINE in block:

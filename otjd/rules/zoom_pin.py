@@ -32,6 +32,7 @@ _NOT_A_PASSCODE = re.compile(r"host|particip|teilnehm|attend|phone|telef|fax|mob
 _OTHER_PROVIDER = re.compile(r"\bteams\b|webex|bluejeans|gotomeet|goto\.com", re.IGNORECASE)
 _ID_ABOVE = re.compile(r"(?<![0-9-])([0-9](?:[ -]?[0-9]){8,16})[^0-9]{0,30}\Z")
 _ABOVE = 80
+_BEFORE_SIGN = 70
 _MANY = 50
 _LABELS_LIMIT = 1000
 
@@ -39,7 +40,8 @@ _LABELS_LIMIT = 1000
 def pins(text: str, meeting_id: str) -> Iterator[str]:
     """Numeric passcodes of this meeting in a text, the most certain first."""
     lower = folded(text)
-    rooms = _ROOM_SECTION.search(text) if "323" in lower or "zoomcrc.com" in lower else None
+    signs = [at for at in (lower.find("323"), lower.find("zoomcrc.com")) if at >= 0]
+    rooms = _ROOM_SECTION.search(text, max(0, min(signs) - _BEFORE_SIGN)) if signs else None
     room_section = text[rooms.start():] if rooms else ""
     yield from _of_dial_string(text, meeting_id)
     yield from _behind_id(room_section, meeting_id)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.patterns import (
@@ -135,3 +138,14 @@ def test_a_domain_has_at_least_two_labels(text: str, expected: bool) -> None:
 def test_what_is_no_mapping_is_taken_as_an_empty_one() -> None:
     assert mapping(None) == mapping([1]) == {}
     assert mapping({"a": 1}) == {"a": 1}
+
+
+@given(st.lists(st.sampled_from(["a", "B.example", ".", "_", "-", "/", "?", "#", "&", "=", ":", "80", "0", "@",
+                                 "[", "]", "%2f", " ", "\t", "\u00e9", "\\", ";"]), max_size=12).map("".join))
+def test_plain_web_addresses_are_split_as_the_standard_library_splits_them(rest: str) -> None:
+    address = web_address(f"HTTPS://a.{rest}")
+    if address is not None:
+        parts = urlsplit(f"https://a.{rest}".strip())
+        assert address.host == (parts.hostname or "").rstrip(".")
+        assert (address.path, address.fragment) == (parts.path, parts.fragment)
+        assert set(address.parameters) == {pair.partition("=")[0].lower() for pair in parts.query.split("&")}
