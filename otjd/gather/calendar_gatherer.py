@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from otjd.gather.budget import Budget
 from otjd.gather.gate import Access, Gate
 from otjd.gather.health import MISSED, Health
-from otjd.gather.pace import Costs
-from otjd.gather.planner import SHORTEST_STALE_S, Planner
+from otjd.gather.pace import SHORTEST_STALE_S, Costs
+from otjd.gather.planner import Planner
 from otjd.gather.questions import Read, Sweep
 from otjd.gather.source import (
     BudgetSpentError,
@@ -50,8 +50,11 @@ OUTAGE_S = 60.0
 
 LONGEST_SILENCE_S = 900.0
 SPENT_PAUSE_S = 60.0
-SPENT = ("The requests of 24 hours are spent; calendars are read again as they become free. Raise the quota of the"
-         " integration where the calendar system allows it")
+RAISE = "Raise the quota of the integration where the calendar system allows it"
+SPENT = f"The requests of 24 hours are spent; calendars are read again as they become free. {RAISE}"
+SUFFICES = 0.89
+"""Part of the quota that was used when it counts as sufficient again."""
+
 PROMISED_READ_S = 600.0
 """A room with a meeting in the next two hours is read this often, or an alarm says that the quota is too small."""
 
@@ -292,7 +295,7 @@ class CalendarGatherer:
         occurrences = len(reading.invitations) + len(reading.unchanged)
         has_news = bool(reading.invitations) or occurrences != room.occurrences
         room.occurrences = occurrences
-        self._health.room_read(email, self._time(), reading.requests, self._detector(email))
+        self._health.room_read(email, self._time(), reading.requests, self._planner.detector(email))
         self._planner.was_read(email, starts=self._starts(email), has_news=has_news)
         if room.version == version:
             room.memory = reading.memory
@@ -312,7 +315,7 @@ class CalendarGatherer:
             self._planner.was_let_go(email)
         else:
             self._planner.was_not_read(email, at)
-            self._health.room_failed(email, str(error), at, self._source.read_cost, self._detector(email),
+            self._health.room_failed(email, str(error), at, self._source.read_cost, self._planner.detector(email),
                                      is_certain=isinstance(error, RoomError))
         self._note(error)
 
@@ -351,14 +354,6 @@ class CalendarGatherer:
                            access=self._gate.access.value, error=self._error)
             self._reported_at = float("-inf")
 
-    def _detector(self, email: str) -> str:
-        """How a change of a room is noticed: push, sweep or poll."""
-        if self._source.is_told_of(email):
-            return "push"
-        facts = self._planner.rooms.get(email)
-        is_swept = self._planner.pace.sweep_s > 0 and facts is not None and not facts.is_unsweepable
-        return "sweep" if is_swept else "poll"
-
     # telling
 
     def _report(self, at: float) -> None:
@@ -376,19 +371,23 @@ class CalendarGatherer:
             content_interval_s=round(self._planner.content_interval_s(at), 1))
         self._report_quota(at)
 
+    def _is_spent(self, at: float) -> bool:
+        return at < self._spent_until or self._planner.is_starved(self._budget.left())
+
     def _trouble(self, at: float) -> str:
         """What is wrong with the integration as a whole, empty where nothing is."""
-        if at < self._spent_until:
-            return SPENT
-        return self._sweep_error if self._gate.access is Access.OPEN else self._error
+        if self._gate.access is Access.OPEN:
+            return SPENT if self._is_spent(at) else self._sweep_error
+        return self._error
 
     def _check_answers(self, at: float, sweep_s: float) -> None:
         """Rooms are stale when the system was silent for three intervals; those never read at once."""
-        if self._gate.is_probing or at < self._spent_until:
-            self._health.mark_stale(self._health.unknown(), self._trouble(at))
+        trouble = self._trouble(at)
+        if self._gate.is_probing or self._is_spent(at):
+            self._health.mark_stale(self._health.unknown(), trouble)
         silent_s = at - (self._health.answered_at or self._started_at)
         if silent_s > min(max(SHORTEST_STALE_S, MISSED * sweep_s), LONGEST_SILENCE_S):
-            self._health.mark_stale(self._rooms, self._error or f"No answer for {silent_s:.0f} seconds")
+            self._health.mark_stale(self._rooms, trouble or f"No answer for {silent_s:.0f} seconds")
 
     def _check_rooms(self, at: float) -> None:
         """Look for rooms that were not read for too long."""
@@ -403,15 +402,14 @@ class CalendarGatherer:
         """Raise the alarm of a quota that is spent, or too small for what is soon; lower it when it suffices."""
         left = self._budget.left()
         details = ""
-        if at < self._spent_until or left.left < self._source.read_cost:
-            details = f"{SPENT} (of {left.quota})"
+        if self._is_spent(at):
+            details = f"{SPENT} ({left.used} of {left.quota} were sent)"
         elif self._short_since is not None and at - self._short_since >= PROMISED_READ_S:
             details = (f"{left.quota} requests in 24 hours are too few for {len(self._rooms)} rooms: some with a"
-                       " meeting in the next two hours are not read every 10 minutes. Raise the quota of the"
-                       " integration where the calendar system allows it")
+                       f" meeting in the next two hours are not read every 10 minutes. {RAISE}")
         if details:
             self._board.raise_alarm(AlarmName.QUOTA_EXCEEDED, self._name, details)
-        elif left.left > left.quota // 100 and self._short_since is None:
+        elif left.used < left.quota * SUFFICES and self._short_since is None:
             self._board.lower_alarm(AlarmName.QUOTA_EXCEEDED, self._name)
 
     def _broke(self, _error: Exception, attempt: int, delay_s: float) -> None:

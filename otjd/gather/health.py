@@ -141,14 +141,14 @@ class Health:
 
     def report(self, access: Access, error: str) -> None:
         """Tell the board how the integration is doing; `error` says why it is not open, or what is short."""
-        if self._has_answered:
-            self._board.integration_succeeded(self._name)
-            self._has_answered = False
         is_refused = access is Access.UNAUTHORIZED
         if is_refused:
             self._board.raise_alarm(AlarmName.INTEGRATION_UNAUTHORIZED, self._name, error)
-        elif access is Access.OPEN:
+        elif self._has_answered:
             self._board.lower_alarm(AlarmName.INTEGRATION_UNAUTHORIZED, self._name)
+        if self._has_answered:
+            self._board.integration_succeeded(self._name)
+            self._has_answered = False
         shared = error if access is Access.DOWN else self._shared()
         if shared:
             self._board.raise_alarm(self._alarm, self._name, shared)

@@ -9,6 +9,9 @@ DAY_S = 86_400
 RESERVE = 0.1
 """Part of the quota that only reads of changed rooms and first reads may use."""
 
+KEPT_SHARE = 0.03
+"""Part of the quota that the pace of content reads leaves alone, so that it seldom has to stop at its limit."""
+
 SWEEP_SHARE = 0.5
 """Most of the quota that sweeps may use; also what reading every room all the time may use where there are few."""
 
@@ -32,6 +35,9 @@ FAR_FACTOR = 3.0
 """A room without a meeting soon may wait this many times longer than if all were read in turn."""
 
 LONGEST_READ_S = 6 * 3600.0
+
+SHORTEST_STALE_S = 90.0
+"""What is known of a room is not called stale before it is this old."""
 
 CATCH_UP_S = 300.0
 """First reads, and those after an outage, are spread over this time."""

@@ -16,9 +16,11 @@ from otjd.gather.pace import (
     BACKSTOP_S,
     DAY_S,
     FAR_FACTOR,
+    KEPT_SHARE,
     NEAR_S,
     RESERVE,
     SAVED_OVER_S,
+    SHORTEST_STALE_S,
     SOON_S,
     TOLD_SWEEP_S,
     Costs,
@@ -32,7 +34,6 @@ SWEEPS_KEPT_S = 3600.0
 
 SWEEPS_AT_ONCE = 8
 SWEEP_FAILURES = 3
-SHORTEST_STALE_S = 90.0
 
 SPACING_S = 5.0
 """Least time between two reads of a room that were caused by news of it."""
@@ -52,9 +53,6 @@ SET_CLOCK_S = 30.0
 
 SAVED_DAYS = 0.25
 """Part of a day's quota that is saved at most, and overdrawn at most."""
-
-KEPT_SHARE = 0.03
-"""Part of the quota that the pace of content reads leaves alone, so that it seldom has to stop at its limit."""
 
 USUAL_OVER_S = 3600.0
 """How much changed rooms usually cost is told from this time."""
@@ -242,9 +240,12 @@ class Planner:
 
     def content_interval_s(self, at: float) -> float:
         """Within this time every room that can be read is read in full: as planned, and as late as it is."""
-        late = max((at - heap[0][0] for reason, heap in self._ready.items()
-                    if heap and reason is Reason.CONTENT), default=0.0)
-        return self.pace.far_s + max(0.0, late)
+        room = self._top(Reason.CONTENT)
+        return self.pace.far_s + (0.0 if room is None else max(0.0, at - room.due))
+
+    def is_starved(self, budget: Left) -> bool:
+        """Whether no requests are left for anything but changed rooms and first reads."""
+        return budget.used + self._set_up[2].sweep_cost > budget.quota * (1 - RESERVE)
 
     def sweep_interval_s(self, at: float) -> float:
         """Within this time a booked, moved or cancelled meeting is noticed."""
@@ -253,6 +254,13 @@ class Planner:
         if self._ring and all(self._is_told_of(room.email) for room in self._ring):
             return max(TOLD_SWEEP_S, self.pace.sweep_s)
         return self.pace.sweep_s
+
+    def detector(self, email: str) -> str:
+        """How a change of a room is noticed first: push, sweep or poll."""
+        if self._is_told_of(email):
+            return "push"
+        room = self.rooms.get(email)
+        return "sweep" if self.pace.sweep_s > 0 and room is not None and not room.is_unsweepable else "poll"
 
     # how
 

@@ -148,3 +148,44 @@ async def test_failures_of_rules_are_counted_and_long_bodies_named_once(
         await intake.deliver("files", EMAIL, [invitation(body_text="x" * (HTML_LIMIT + 1))])
     assert intake.rule_failures == {("default", "odd"): 1}
     assert len([event for event in logged_events if event.get("limit") == HTML_LIMIT]) == 1
+
+
+async def test_occurrences_that_did_not_change_keep_their_meetings(intake: Intake, cache: MeetingCache) -> None:
+    await intake.deliver("files", EMAIL, [invitation("a"), invitation("b", occurrence="20260302T090000Z"),
+                                          invitation("c")])
+    before = {m.uid: m for m in cache.agenda(ROOM).meetings}
+    await intake.deliver("files", EMAIL, [invitation("a", subject="Moved on"), invitation("d")],
+                         frozenset({("b", "20260302T090000Z"), ("never delivered", "")}))
+    after = {m.uid: m for m in cache.agenda(ROOM).meetings}
+    assert sorted(after) == ["a", "b", "d"]
+    assert after["b"] is before["b"]
+    assert after["a"].subject == "Moved on"
+
+
+async def test_a_room_that_was_never_read_takes_no_part_of_a_calendar(intake: Intake, cache: MeetingCache) -> None:
+    await intake.deliver("files", EMAIL, [invitation("a")], frozenset({("b", "")}))
+    assert cache.agenda(ROOM).freshness is Freshness.NEVER_READ
+    await intake.deliver("files", EMAIL, [invitation("a"), invitation("b")])
+    assert len(cache.agenda(ROOM).meetings) == 2
+
+
+async def test_a_meeting_beyond_the_view_of_a_profile_enters_it_without_being_delivered_again(
+        cache: MeetingCache) -> None:
+    now = [NOW]
+    intake = Intake(cache, now=lambda: now[0], in_thread=at_once)
+    intake.configure({"default": profile()})
+    far = invitation("far", start_time=NOW + timedelta(days=9), end_time=NOW + timedelta(days=9, hours=1))
+    await intake.deliver("files", EMAIL, [far])
+    for day in range(4):
+        now[0] = NOW + timedelta(days=day)
+        await intake.deliver("files", EMAIL, [], frozenset({("far", "")}))
+        assert [m.uid for m in cache.agenda(ROOM).meetings] == (["far"] if day > 2 else [])
+    await intake.deliver("files", EMAIL, [])
+    assert cache.agenda(ROOM).meetings == ()
+
+
+async def test_the_starts_of_what_is_known_are_told_in_order(intake: Intake) -> None:
+    later = NOW + timedelta(hours=3)
+    await intake.deliver("files", EMAIL, [invitation("b", start_time=later, end_time=later), invitation("a")])
+    assert intake.upcoming("files", EMAIL) == [NOW, later]
+    assert intake.upcoming("elsewhere", EMAIL) == []
