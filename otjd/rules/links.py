@@ -157,6 +157,11 @@ def folded(text: str) -> str:
     return text.lower() if text.isascii() else text.translate(_ASCII_ALIKE).lower()
 
 
+def encodable(text: str) -> str:
+    """The text, as long, with surrogates replaced, which RE2 does not take."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def may_be_rewritten(text: str) -> bool:
     """Whether a link in the text may have been rewritten: cheap, and never wrongly False."""
     text = folded(text)

@@ -12,7 +12,7 @@ from itertools import islice
 
 import re2  # type: ignore[import-untyped]  # the package has no type information
 
-from otjd.rules.links import folded
+from otjd.rules.links import encodable, folded
 from otjd.rules.patterns import SEPARATOR, ungrouped
 
 PIN = r"[0-9]{4,10}"
@@ -87,7 +87,7 @@ def _labelled(text: str, meeting_id: str) -> Iterator[str]:
 def _labels(text: str) -> Iterator[re.Match[str]]:
     """What `_LABEL` matches. RE2 finds the labels: it is ten times as fast where there are none."""
     end = 0
-    searched = folded(text).encode("utf-8", "replace").decode("utf-8")
+    searched = encodable(folded(text))
     for label in islice(_ANY_LABEL.finditer(searched), _LABELS_LIMIT):
         match = _LABEL.match(text, label.start()) if label.start() >= end else None
         if match:

@@ -218,3 +218,10 @@ def test_the_example_gives_an_alias() -> None:
     assert found.alias.startswith("228311905577042.")
     assert found.variables["tenant_id"] == TENANT
     assert found.variables["thread_id"] == THREAD
+
+
+def test_a_text_that_no_encoding_takes_is_read() -> None:
+    text = "Microsoft Teams \ud800 Meeting ID: 228 311 905 577 042\nPasscode: mB4nQ7Xc"
+    found = match(invitation(text), rule("teamssipguestjoin", company_id="acme"))
+    assert found is not None
+    assert found.variables["meeting_id"] == "228311905577042"
