@@ -87,7 +87,9 @@ def _schemeless(text: str) -> Iterator[str]:
     for slash in _TOP_LEVEL.finditer(text):
         if slash.start() < end:
             continue
-        host = _HOST_BEFORE.search(text, max(end, slash.start() - _HOST_LIMIT), slash.start())
+        near = max(end, slash.start() - _HOST_LIMIT)
+        near = max(near, *(text.rfind(delimiter, near, slash.start()) + 1 for delimiter in " \n/"))
+        host = _HOST_BEFORE.search(text, near, slash.start())
         found = _SCHEMELESS.match(text, host.start()) if host else None
         if found:
             end = found.end()
