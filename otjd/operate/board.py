@@ -161,7 +161,9 @@ class StatusBoard:
         endpoint whose type changed is another device: it starts anew.
         """
         self._endpoints = {facts.name: self._state_of(facts) for facts in endpoints}
-        self._integrations = {i.name: self._status_of(i) for i in integrations}
+        before, self._integrations = self._integrations, {i.name: self._status_of(i) for i in integrations}
+        self._counted = {name: used for name, used in self._counted.items() if name in self._integrations
+                         and name in before and self._integrations[name].kind == before[name].kind}
         rooms = {state.facts.room_email.strip().lower() for state in self._endpoints.values()}
         self._rooms = {email: report for email, report in self._rooms.items()
                        if email in rooms and report.integration in self._integrations}

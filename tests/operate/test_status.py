@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from otjd.meetings.model import Meeting
-from otjd.operate.board import AlarmLevel, AlarmName, IntegrationState, RoomReport
+from otjd.operate.board import AlarmLevel, AlarmName, IntegrationState, IntegrationStatus, RoomReport
 from otjd.operate.status import (
     alarms_document,
     encode,
@@ -165,6 +165,10 @@ def test_rooms_tell_what_their_integration_says_of_them(world: World) -> None:
 def test_an_integration_that_counts_its_requests_itself_is_asked(world: World) -> None:
     world.board.requests_counted_by("m365", lambda: 4711)
     assert integrations_document(world.snapshot())["integrations"][1]["requests_last_24h"] == 4711
+    world.configure(())
+    assert integrations_document(world.snapshot())["integrations"][1]["requests_last_24h"] == 4711
+    world.board.configure([], [IntegrationStatus("m365", "file")])
+    assert world.board.integrations()[0].requests_last_24h == 0, "another kind does not count this way"
 
 
 def test_integrations_tell_state_and_budget(world: World) -> None:
