@@ -6,10 +6,12 @@ Plain data without clock, files or sockets: the time is a parameter, keeping it 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 
 from otjd.meetings.model import Meeting, Room, Window
 
@@ -29,6 +31,9 @@ class Freshness(StrEnum):
     NEVER_READ = "never_read"
 
 
+_start = attrgetter("start_time")
+
+
 @dataclass(frozen=True, slots=True)
 class Agenda:
     """The meetings of one room in its window, ascending by start.
@@ -45,7 +50,8 @@ class Agenda:
 
     def overlapping(self, window: Window) -> tuple[Meeting, ...]:
         """The meetings that have a part in `window`."""
-        return tuple(m for m in self.meetings if window.overlaps(m.start_time, m.end_time))
+        begun = bisect_left(self.meetings, window.end, key=_start)
+        return tuple(m for m in self.meetings[:begun] if window.overlaps(m.start_time, m.end_time))
 
 
 @dataclass(frozen=True, slots=True)

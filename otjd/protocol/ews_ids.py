@@ -24,6 +24,7 @@ FOLDERS = ("root", "msgfolderroot", "calendar", "inbox", "contacts", "deletedite
 """The distinguished folders that a room's mailbox has; all but `calendar` are empty."""
 
 _BYTE_ARRAY_ID = "040000008200E00074C5B7101A82E008"
+_BYTE_ARRAY_HEAD = bytes.fromhex(_BYTE_ARRAY_ID)
 _ENCODED_LENGTH = 82
 _VCAL_MARK = b"vCal-Uid\x01\0\0\0"
 _UID_BYTES = 250
@@ -116,14 +117,13 @@ def global_object_id(uid: str, occurrence: str = "") -> bytes:
     date = bytes(4)
     if len(occurrence) >= 8 and occurrence[:8].isascii() and occurrence[:8].isdigit():
         date = int(occurrence[:4]).to_bytes(2, "big") + bytes((int(occurrence[4:6]), int(occurrence[6:8])))
-    head = bytes.fromhex(_BYTE_ARRAY_ID)
     if (encoded := _from_hexadecimal(uid)) is not None:
-        return head + date + encoded[20:]
+        return _BYTE_ARRAY_HEAD + date + encoded[20:]
     octets = uid.encode("utf-8", "surrogatepass")
     if len(octets) > _UID_BYTES:
         octets = hashlib.sha256(octets).hexdigest().encode("ascii")
     data = _VCAL_MARK + octets + b"\0"
-    return head + date + bytes(16) + len(data).to_bytes(4, "little") + data
+    return _BYTE_ARRAY_HEAD + date + bytes(16) + len(data).to_bytes(4, "little") + data
 
 
 def _from_hexadecimal(uid: str) -> bytes | None:

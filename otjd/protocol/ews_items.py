@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from otjd.meetings.model import CalendarItemType, Meeting
 from otjd.protocol import ews_ids
@@ -87,22 +88,35 @@ def organizer_mailbox(meeting: Meeting, room_email: str) -> tuple[str, str]:
     return name, room_email if name == room_email else visible(meeting.organizer.email)
 
 
+class _OfRoom(NamedTuple):
+    parent_folder: str
+    attendee: str
+
+
+@lru_cache(maxsize=8192)
+def _of_room(room_email: str) -> _OfRoom:
+    """What all items of a room have in common."""
+    return _OfRoom(f'<t:ParentFolderId Id="{ews_ids.folder_ids(room_email)["calendar"]}"/>',
+                   _attendee(_mailbox(room_email, room_email), "Accept"))
+
+
 def item_text(meeting: Meeting, shown: Shown) -> ItemText:
     """Write what every answer tells of `meeting`."""
     in_series = meeting.item_type is not CalendarItemType.SINGLE
     created = meeting.created_time or meeting.last_modified_time or meeting.start_time
     modified = meeting.last_modified_time or created
-    end = max(meeting.end_time, meeting.start_time + SHORTEST)
     original = _occurrence_start(meeting.occurrence)
     item_class = "IPM.Appointment.Occurrence" if in_series else "IPM.Appointment"
+    of_room = _of_room(shown.room_email)
     organizer = _mailbox(*organizer_mailbox(meeting, shown.room_email))
+    when, duration = _when(meeting.start_time, meeting.end_time)
     recurrence_id = f"<t:RecurrenceId>{write_date_time(original)}</t:RecurrenceId>" if original else ""
     original_start = f"<t:OriginalStart>{write_date_time(original)}</t:OriginalStart>" if original else ""
     return ItemText(
         before_body=(
             f'{_ITEM_START}<t:ItemId Id="{ews_ids.item_id(meeting.id)}" '
             f'ChangeKey="{attribute(shown.change_key)}"/>'
-            f'<t:ParentFolderId Id="{ews_ids.folder_ids(shown.room_email)["calendar"]}"/>'
+            f"{of_room.parent_folder}"
             f"<t:ItemClass>{item_class}</t:ItemClass>"
             f"<t:Subject>{text(shown_subject(meeting, shown.room_email))}</t:Subject>"
             f"<t:Sensitivity>{'Private' if meeting.is_private else 'Normal'}</t:Sensitivity>"),
@@ -115,7 +129,7 @@ def item_text(meeting: Meeting, shown: Shown) -> ItemText:
         rest=(
             f"<t:UID>{ews_ids.global_object_id(meeting.uid, meeting.occurrence).hex().upper()}</t:UID>"
             f"{recurrence_id}"
-            f"<t:Start>{write_date_time(meeting.start_time)}</t:Start><t:End>{write_date_time(end)}</t:End>"
+            f"{when}"
             f"{original_start}<t:IsAllDayEvent>{_boolean(meeting.is_all_day)}</t:IsAllDayEvent>"
             f"<t:LegacyFreeBusyStatus>{meeting.free_busy}</t:LegacyFreeBusyStatus>"
             f"<t:Location>{text(shown.location)}</t:Location><t:IsMeeting>true</t:IsMeeting>"
@@ -123,9 +137,8 @@ def item_text(meeting: Meeting, shown: Shown) -> ItemText:
             f"<t:CalendarItemType>{meeting.item_type}</t:CalendarItemType><t:MyResponseType>Accept</t:MyResponseType>"
             f"<t:Organizer>{organizer}</t:Organizer>"
             f"<t:RequiredAttendees>{_attendee(organizer, 'Organizer')}"
-            f"{_attendee(_mailbox(shown.room_email, shown.room_email), 'Accept')}</t:RequiredAttendees>"
-            f"<t:Duration>{_duration(end - meeting.start_time)}</t:Duration>"
-            "<t:TimeZone>(UTC) Coordinated Universal Time</t:TimeZone>"
+            f"{of_room.attendee}</t:RequiredAttendees>"
+            f"{duration}<t:TimeZone>(UTC) Coordinated Universal Time</t:TimeZone>"
             f"<t:AppointmentState>{_ACCEPTED_MEETING}</t:AppointmentState>"
             '<t:StartTimeZone Id="UTC" Name="(UTC) Coordinated Universal Time"/>'
             '<t:EndTimeZone Id="UTC" Name="(UTC) Coordinated Universal Time"/></t:CalendarItem>'))
@@ -215,7 +228,14 @@ def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)  # meetings begin and end at few times of a day, and each is told again and again
+def _when(start: datetime, end: datetime) -> tuple[str, str]:
+    """Start with End, and Duration."""
+    end = max(end, start + SHORTEST)
+    return (f"<t:Start>{write_date_time(start)}</t:Start><t:End>{write_date_time(end)}</t:End>",
+            f"<t:Duration>{_duration(end - start)}</t:Duration>")
+
+
 def _duration(length: timedelta) -> str:
     """An ISO 8601 duration in the form of Exchange, such as `PT1H30M`."""
     minutes, seconds = divmod(int(length.total_seconds()), 60)

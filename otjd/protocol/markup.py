@@ -152,7 +152,7 @@ def visible(value: str) -> str:
 
 def text(value: str) -> str:
     """`value` as the text of an element: escaped as Exchange does, without what XML cannot hold."""
-    return _SPECIAL.sub(_escaped, value)
+    return _SPECIAL.sub(_escaped, value) if _SPECIAL.search(value) else value
 
 
 def attribute(value: str) -> str:

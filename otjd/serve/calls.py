@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class Call:
     """An authenticated request with its body, read whole.
 
     `base_url` is scheme, host and port as the client addressed them (`https://otj.example.com`), `path` is the
-    decoded path without query, `headers` has lower-case names and the last value of each.
+    decoded path without query.
     """
 
     account: Account
@@ -48,7 +48,6 @@ class Call:
     body: bytes
     client_address: str = ""
     user_agent: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Outlet(Protocol):

@@ -31,7 +31,7 @@ PLAIN = "text/plain; charset=utf-8"
 SECRET_BYTES = 32
 CLOSE_WITHIN_S = 1.0
 
-_PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_ABSOLUTE = re.compile(r"\Ahttps?://[^/]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +182,9 @@ class CalendarSite(HTTPFactory):
 
     def _visit(self, request: Any) -> Visit:
         target = request.path.decode("latin-1")
-        absolute = re.match(r"https?://[^/]*", target, re.IGNORECASE)
-        path = unquote(target[absolute.end():] if absolute else target) or "/"
+        if not target.startswith("/"):
+            target = _ABSOLUTE.sub("", target)
+        path = (unquote(target) if "%" in target else target) or "/"
         visit = Visit(
             started=self.reactor.seconds(), clock=self.reactor.seconds, method=request.method.decode("latin-1"),
             path=path, address=self._address(request), user_agent=printable(_last(request, "user-agent")))
@@ -248,18 +249,16 @@ class CalendarSite(HTTPFactory):
         held.start(hold)
 
     def _call_of(self, request: Any, visit: Visit, accepted: Accepted) -> Call:
-        trusted = is_within(_peer(request), self._settings.trusted_proxies)
+        proxies = self._settings.trusted_proxies
+        trusted = bool(proxies) and is_within(_peer(request), proxies)
         local = request.getHost()
         host = f"[{local.host}]" if ":" in local.host else local.host
-        headers = {name.decode("latin-1").lower(): values[-1].decode("latin-1")
-                   for name, values in request.requestHeaders.getAllRawHeaders()}
         return Call(
             account=accepted.account, scheme=accepted.scheme, method=visit.method, path=visit.path,
             base_url=base_url(_all(request, "host"), secure=request.isSecure(), local=f"{host}:{local.port}",
                               forwarded_proto=_last(request, "x-forwarded-proto") if trusted else ""),
-            content_type=headers.get("content-type", ""), body=request.content.getvalue(),
-            client_address=visit.address, user_agent=visit.user_agent,
-            headers={name: value for name, value in headers.items() if name not in _PRIVATE_HEADERS})
+            content_type=_last(request, "content-type"), body=request.content.getvalue(),
+            client_address=visit.address, user_agent=visit.user_agent)
 
     def _report(self, call: Call, reply: Reply) -> None:
         """Tell the board: who is answered is in contact, even if what it asked for was wrong."""
@@ -285,18 +284,19 @@ class CalendarSite(HTTPFactory):
 
 def _answer(request: Any, status: int, body: bytes, content_type: str) -> None:
     _head(request, status, content_type)
-    request.setHeader("Content-Length", str(len(body)))
+    request.responseHeaders.setRawHeaders(b"Content-Length", (b"%d" % len(body),))
     request.write(body)  # leaves the body out for HEAD
     request.finish()
 
 
 def _head(request: Any, status: int, content_type: str) -> None:
     request.setResponseCode(status)
-    request.setHeader("Server", "otjd")
-    request.setHeader("Date", datetimeToString())  # type: ignore[no-untyped-call]
-    request.setHeader("Cache-Control", "private")
+    headers = request.responseHeaders
+    headers.setRawHeaders(b"Server", (b"otjd",))
+    headers.setRawHeaders(b"Date", (datetimeToString(),))  # type: ignore[no-untyped-call]
+    headers.setRawHeaders(b"Cache-Control", (b"private",))
     if content_type:
-        request.setHeader("Content-Type", content_type)
+        headers.setRawHeaders(b"Content-Type", (content_type.encode("ascii"),))
 
 
 def _routed(path: str) -> str:

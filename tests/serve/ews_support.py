@@ -113,11 +113,10 @@ class Exchange:
         self.cache.replace(room, meetings, self.now)
 
     def post(self, body: str | bytes, *, account: Account = ACCOUNT, content_type: str = "text/xml; charset=utf-8",
-             method: str = "POST", path: str = "/EWS/Exchange.asmx",
-             headers: dict[str, str] | None = None) -> Reply:
+             method: str = "POST", path: str = "/EWS/Exchange.asmx") -> Reply:
         octets = body.encode() if isinstance(body, str) else body
-        reply = self.service(Call(account, "digest", method, path, "https://otj.example.com", content_type, octets,
-                                  headers=headers or {}))
+        reply = self.service(Call(account, "digest", method, path, "https://otj.example.com", content_type,
+                                  octets))
         if method == "POST":
             check(reply)
         return reply

@@ -89,11 +89,6 @@ def test_only_oneself_can_be_impersonated(exchange: Exchange, header: str, is_al
         assert exchange.fault(calendar_view(), header=header) == "ErrorImpersonateUserDenied"
 
 
-def test_an_anchor_mailbox_is_a_hint_for_routing_and_no_more(exchange: Exchange) -> None:
-    reply = exchange.post(envelope(calendar_view()), headers={"x-anchormailbox": OTHER_ROOM.email})
-    assert subjects(body_of(reply)) == ["Now", "Later", "Tomorrow"]
-
-
 # rooms that are not read
 
 def test_a_room_that_was_never_read_is_busy_and_never_empty() -> None:

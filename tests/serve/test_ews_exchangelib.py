@@ -44,8 +44,7 @@ def asked(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
             body: Any = request.body or b""
             reply = exchange.service(Call(
                 ACCOUNT, "basic", str(request.method), "/EWS/Exchange.asmx", "https://otj.example.com",
-                headers.get("content-type", ""), body.encode() if isinstance(body, str) else body,
-                headers=headers))
+                headers.get("content-type", ""), body.encode() if isinstance(body, str) else body))
             check(reply)
             operations.append(f"{reply.operation} {reply.error}".strip())
             response = requests.Response()
