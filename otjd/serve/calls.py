@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -102,3 +102,19 @@ class Reply:
 
 Service = Callable[[Call], Reply]
 """A service behind the HTTP side: pure, quick, and never raising for what a client sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A request of a calendar system that tells of a change; nobody has signed in to send it.
+
+    `query` is as twisted.web parses it, `headers` has lower-case names and the last value of each.
+    """
+
+    query: Mapping[bytes, Sequence[bytes]]
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+NoticeService = Callable[[Notice], Reply]
+"""Takes notices: quick, and never raising for what a stranger sent."""

@@ -40,6 +40,10 @@ class Host(Protocol):
         """Answer a request that was read whole."""
         ...
 
+    def takes_notices(self, target: bytes) -> bool:
+        """Whether what is sent to this target counts without a login."""
+        ...
+
     def gone(self, channel: Any) -> None:
         """A connection ended."""
         ...
@@ -64,7 +68,8 @@ class BoundedRequest(Request):
         self.content = BytesIO()
         self._received = 0
         # without a login the answer is 401, whatever the body
-        self._is_kept = (self.requestHeaders.hasHeader("authorization") or self.channel.login.account is not None)
+        self._is_kept = (self.requestHeaders.hasHeader("authorization") or self.channel.login.account is not None
+                         or self.channel.factory.takes_notices(self.channel._path))
         self._limit = self.channel.factory.limits.body_bytes
         if length is not None and length > self._limit:
             self.channel.refuse(413, f"a body of {length} bytes; expected up to {self._limit}")

@@ -11,12 +11,22 @@ from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.web.http import HTTPFactory, datetimeToString
+from twisted.web.http import HTTPFactory, datetimeToString, parse_qs
 from twisted.web.http_headers import Headers
 
 from otjd.operate.board import StatusBoard
 from otjd.serve.auth import SCHEMES, Accepted, Authenticator, Refused
-from otjd.serve.calls import TEXT_XML, Account, Call, Held, Outlet, Reply, Service
+from otjd.serve.calls import (
+    TEXT_XML,
+    Account,
+    Call,
+    Held,
+    Notice,
+    NoticeService,
+    Outlet,
+    Reply,
+    Service,
+)
 from otjd.serve.channel import LimitedChannel
 from otjd.serve.gate import Gate
 from otjd.serve.held import HeldAnswer
@@ -53,7 +63,8 @@ class CalendarSite(HTTPFactory):
 
     `routes` are services by path, in lower case and without a slash at the end. `ready` says whether the node can
     serve, for `/healthz`. `secret` seals Digest nonces, for nodes that share it; by default a random one.
-    `wire_log` is told everything that was on the wire.
+    `wire_log` is told everything that was on the wire. `notices` are services that calendar systems send POST
+    requests to without signing in, by path as `routes`.
     """
 
     protocol: Any = LimitedChannel  # no HTTP/2: NTLM authenticates a connection
@@ -66,6 +77,7 @@ class CalendarSite(HTTPFactory):
         super().__init__(timeout=settings.limits.idle_s, reactor=reactor)
         self.connections: set[LimitedChannel] = set()
         self._routes = dict(routes)
+        self.notices: Mapping[str, NoticeService] = {}
         self._board = board
         self._ready = ready
         self._throttle = Throttle(reactor)
@@ -163,7 +175,10 @@ class CalendarSite(HTTPFactory):
     def _dispatch(self, request: Any, visit: Visit) -> None:
         path = _routed(visit.path)
         service = self._routes.get(path)
-        if service is None and path != "/healthz":
+        notices = self.notices.get(path)
+        if notices is not None:
+            self._notice(request, visit, notices)
+        elif service is None and path != "/healthz":
             self._refuse(request, visit, 404, "There is nothing here.")
         elif visit.method not in METHODS:
             request.setHeader("Allow", ", ".join(METHODS))
@@ -220,6 +235,22 @@ class CalendarSite(HTTPFactory):
         request.responseHeaders.setRawHeaders("WWW-Authenticate", outcome.challenges)
         _answer(request, 401, b"", "")
         self._visits.challenged(visit, outcome, delay_s)
+
+    def takes_notices(self, target: bytes) -> bool:
+        """Whether what is sent to this target counts without a login."""
+        return bool(self.notices) and _routed(unquote(target.partition(b"?")[0].decode("latin-1"))) in self.notices
+
+    def _notice(self, request: Any, visit: Visit, service: NoticeService) -> None:
+        """Let a calendar system tell of changes."""
+        if visit.method != "POST":
+            request.setHeader("Allow", "POST")
+            self._refuse(request, visit, 405, "Expected POST.")
+            return
+        query = parse_qs(request.uri.partition(b"?")[2], keep_blank_values=1)
+        headers = {name.lower(): value for name, value in _headers(request.requestHeaders)}
+        reply = service(Notice(query, headers, request.content.getvalue()))
+        _answer(request, reply.status, reply.body, reply.content_type)
+        self._visits.noticed(visit, reply)
 
     def _call(self, request: Any, visit: Visit, accepted: Accepted, service: Service) -> None:
         call = self._call_of(request, visit, accepted)

@@ -132,6 +132,14 @@ class VisitLog:
         if not is_health:
             self._capture(visit, status=status, error=error)
 
+    def noticed(self, visit: Visit, reply: Reply) -> None:
+        """A calendar system told of changes, or somebody in its place."""
+        level = LogLevel.info if reply.status >= 400 else LogLevel.debug
+        if level is LogLevel.info or self.is_detailed:
+            self._log.emit(level, "Notice of {address} at {path} answered {status}{with_error} ({user_agent})",
+                           status=reply.status, error=reply.error,
+                           with_error=f" {reply.error}" if reply.error else "", **visit.fields())
+
     def cut_off(self, address: str, status: int, error: str) -> None:
         """A request was refused before it was read whole."""
         self._log.warn("A request of {address} was refused with {status}: {error}", address=address, status=status,
