@@ -246,7 +246,7 @@ class CalendarSite(HTTPFactory):
             request.setHeader("Allow", "POST")
             self._refuse(request, visit, 405, "Expected POST.")
             return
-        query = parse_qs(request.uri.partition(b"?")[2], keep_blank_values=1)
+        query = parse_qs(request.uri.partition(b"?")[2], keep_blank_values=1)  # type: ignore[no-untyped-call]
         headers = {name.lower(): value for name, value in _headers(request.requestHeaders)}
         reply = service(Notice(query, headers, request.content.getvalue()))
         _answer(request, reply.status, reply.body, reply.content_type)
