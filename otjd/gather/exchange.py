@@ -1,0 +1,277 @@
+"""ExchangeSource: the calendars of an Exchange server on premises, read by EWS."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from otjd.gather.exchange_client import ExchangeClient
+from otjd.gather.exchange_streaming import Streams
+from otjd.gather.icalendar_reader import UnreadableCalendarError, read_calendar
+from otjd.gather.source import Occurrence, RoomError, RoomReading
+from otjd.meetings.model import CalendarItemType, Invitation, Window
+from otjd.protocol.ews_client import Concern, EwsError, UnreadableAnswerError, read_answer
+from otjd.protocol.ews_client_availability import MAILBOXES, get_user_availability, read_availability
+from otjd.protocol.ews_client_calendar import (
+    BODY_LIMIT,
+    PAGE,
+    Listed,
+    Told,
+    batches,
+    find_items,
+    get_items,
+    read_items,
+    read_page,
+)
+from otjd.seam import InThread
+
+_log = Logger()
+
+ITEMS_AT_ONCE = 10
+"""Items of one GetItem: what Microsoft advises, so that it ends within a minute."""
+
+BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes of the items of one GetItem; a greater one is asked for alone."""
+
+GREATEST_ITEM = 40 * 1024 * 1024
+"""Bytes of an item beyond which its body is not asked for."""
+
+BODIES_LIMIT = 32 * 1024 * 1024
+"""Characters of all bodies of one reading; beyond it bodies are cut to SHORT_BODY."""
+
+SHORT_BODY = 100_000
+PAGES = 20
+BLIND_SWEEPS = 3
+"""Sweeps in a row that tell nothing, after which there are none for SWEEPS_REST_S."""
+
+SWEEPS_REST_S = 6 * 3600.0
+
+Memory = Mapping[bytes, Occurrence | None]
+"""What was read: the version of each item, and which occurrence it is; None for one that cannot be shown."""
+
+
+class ExchangeSource:
+    """A CalendarSource over EWS.
+
+    What a room holds is listed by FindItem; GetItem is asked only for items whose ChangeKey is new.
+    """
+
+    kind = "exchange"
+    sweep_cost = 1
+    read_cost = 1
+
+    def __init__(self, client: ExchangeClient, *, clock: IReactorTime, in_thread: InThread,
+                 jitter: Callable[[], float]) -> None:
+        self.sweep_size = MAILBOXES
+        self._client = client
+        self._clock = clock
+        self._in_thread = in_thread
+        self._streams = Streams(client, clock=clock, jitter=jitter)
+        self._blind_sweeps = 0
+        self._rest: IDelayedCall | None = None
+
+    def start(self, changed: Callable[[str], None]) -> None:
+        """See CalendarSource."""
+        self._streams.start(changed)
+
+    def watch(self, rooms: Collection[str]) -> None:
+        """See CalendarSource."""
+        self._streams.watch(rooms)
+
+    def is_told_of(self, room: str) -> bool:
+        """See CalendarSource."""
+        return self._streams.is_told_of(room)
+
+    async def stop(self) -> None:
+        """See CalendarSource."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._see_again()
+        await self._streams.stop()
+        await self._client.login.close()
+
+    # when rooms are busy
+
+    async def sweep(self, rooms: Sequence[str], window: Window) -> Mapping[str, bytes | RoomError]:
+        """See CalendarSource."""
+        try:
+            # as the account itself: what is seen must not depend on which room is asked for first
+            answers = await self._client.ask(
+                await self._located(rooms), get_user_availability(rooms, window),
+                lambda body, kind: read_availability(body, kind, rooms), is_impersonated=False)
+        except UnreadableAnswerError as error:
+            self._was_blind()
+            raise RoomError(f"Exchange does not tell when rooms are busy: {error}") from error
+        except EwsError as error:
+            if error.concern in (Concern.MAILBOX, Concern.REQUEST):
+                self._was_blind()
+                raise RoomError(f"Exchange does not tell when rooms are busy: {error}") from error
+            raise self._client.refusal("", error) from error
+        found = {room: RoomError(f"{room}: {answer}") if isinstance(answer, EwsError) else answer
+                 for room, answer in answers.items()}
+        if any(isinstance(answer, bytes) for answer in found.values()):
+            self._blind_sweeps = 0
+        else:
+            self._was_blind()
+        return found
+
+    async def _located(self, rooms: Sequence[str]) -> str:
+        """The first room that has a server, which answers for the others too."""
+        for room in rooms:
+            try:
+                await self._client.locator.locate(room)
+            except RoomError:
+                continue
+            return room
+        raise RoomError("No server is known for any of these rooms")
+
+    def _was_blind(self) -> None:
+        """A sweep told nothing; when that goes on, calendars are read without."""
+        self._blind_sweeps += 1
+        if self._blind_sweeps >= BLIND_SWEEPS and self.sweep_size:
+            _log.warn("Exchange does not tell when rooms are busy: their calendars are read without, next "
+                      "attempt in {delay_s} s", delay_s=SWEEPS_REST_S)
+            self.sweep_size = 0
+            self._rest = self._clock.callLater(SWEEPS_REST_S, self._see_again)
+
+    def _see_again(self) -> None:
+        self.sweep_size, self._blind_sweeps, self._rest = MAILBOXES, 0, None
+
+    # what a calendar holds
+
+    async def read(self, room: str, window: Window, memory: Any) -> RoomReading:
+        """See CalendarSource."""
+        try:
+            return await _Reading(self._client, self._in_thread, room, window, memory or {}).read()
+        except (EwsError, UnreadableAnswerError) as error:
+            raise self._client.refusal(room, error) from error
+
+
+class _Reading:
+    """One reading of a room."""
+
+    def __init__(self, client: ExchangeClient, in_thread: InThread, room: str, window: Window,
+                 known: Memory) -> None:
+        self._client = client
+        self._in_thread = in_thread
+        self._room = room
+        self._window = window
+        self._known = known
+        self._requests = 0
+        self._memory: dict[bytes, Occurrence | None] = {}
+        self._invitations: list[Invitation] = []
+        self._characters = 0
+
+    async def read(self) -> RoomReading:
+        items = await self._list()
+        new = []
+        unchanged = set()
+        for item in items:
+            if item.version not in self._known:
+                new.append(item)
+            elif (occurrence := self._known[item.version]) is not None:
+                unchanged.add(occurrence)
+                self._memory[item.version] = occurrence
+            else:
+                self._memory[item.version] = None
+        for batch in batches([item for item in new if not item.is_master], ITEMS_AT_ONCE, BATCH_BYTES):
+            for item, told in zip(batch, await self._told(batch), strict=True):
+                self._take(item, told)
+        for master in (item for item in new if item.is_master):
+            (told,) = await self._told([master], as_icalendar=True)
+            for invitation in await self._expanded(told):
+                self._keep(invitation)
+        return RoomReading(self._invitations, frozenset(unchanged), self._memory, self._requests)
+
+    async def _list(self) -> list[Listed]:
+        """All items of the window, page by page."""
+        found: dict[str, Listed] = {}
+        start = self._window.start
+        for _ in range(PAGES):
+            self._requests += 1
+            page = await self._client.ask(self._room, find_items(self._room, start, self._window.end),
+                                          lambda body, kind: read_page(read_answer(body, kind)))
+            before = len(found)
+            found.update((item.item_id, item) for item in page.items)
+            if page.is_last or not page.items:
+                return list(found.values())
+            last = page.items[-1].start
+            if last is None or len(found) == before or last < start:
+                break
+            start = last
+        raise RoomError(f"{self._room}: the calendar has more than {PAGE} meetings at one time, or {PAGE * PAGES} "
+                        "in all: is this a room?")
+
+    async def _told(self, batch: Sequence[Listed], *, as_icalendar: bool = False) -> list[Told]:
+        """What Exchange says of items; one whose answer cannot be read costs itself, and its body first."""
+        try:
+            return await self._asked(batch, with_body=sum(item.size for item in batch) <= GREATEST_ITEM,
+                                     as_icalendar=as_icalendar)
+        except UnreadableAnswerError:
+            if len(batch) > 1:
+                return [(await self._told([item]))[0] for item in batch]
+        try:
+            return await self._asked(batch, with_body=False, as_icalendar=False)
+        except UnreadableAnswerError as error:
+            return [Told(error=EwsError("ErrorItemCorrupt", str(error)))]
+
+    async def _asked(self, batch: Sequence[Listed], *, with_body: bool, as_icalendar: bool) -> list[Told]:
+        self._requests += 1
+        return await self._client.ask(
+            self._room, get_items(batch, with_body=with_body, as_icalendar=as_icalendar),
+            lambda body, kind: read_items(read_answer(body, kind), len(batch)))
+
+    def _take(self, item: Listed, told: Told) -> None:
+        """Keep what was said of an item.
+
+        :raises EwsError: it is of a kind that may be gone at the next attempt: the meeting must not vanish.
+        """
+        if told.error is not None and (told.error.is_transient or told.error.concern is not Concern.MAILBOX):
+            raise told.error
+        if told.error is not None and told.error.code == "ErrorItemNotFound":
+            return  # it was deleted since it was listed
+        invitation = told.invitation
+        if told.error is not None or invitation is None:
+            _log.warn("A meeting of {room} cannot be read and is left out: {error}", room=self._room,
+                      error=str(told.error or "it has no time"))
+            self._memory[item.version] = None
+            return
+        self._keep(invitation)
+        self._memory[item.version] = (invitation.uid, invitation.occurrence)
+
+    def _keep(self, invitation: Invitation) -> None:
+        limit = BODY_LIMIT if self._characters < BODIES_LIMIT else SHORT_BODY
+        if len(invitation.body_html) + len(invitation.body_text) > limit:
+            invitation = replace(invitation, body_html=invitation.body_html[:limit],
+                                 body_text=invitation.body_text[:limit])
+        self._characters += len(invitation.body_html) + len(invitation.body_text)
+        self._invitations.append(invitation)
+
+    async def _expanded(self, told: Told) -> Sequence[Invitation]:
+        """The occurrences of a series that the server did not expand itself, as Exchange does."""
+        if told.invitation is None or not told.icalendar:
+            return ()
+        return cast("list[Invitation]", await self._in_thread(
+            _occurrences, told.invitation, told.icalendar, self._window))
+
+
+def _occurrences(master: Invitation, icalendar: str, window: Window) -> list[Invitation]:
+    """The occurrences of a series in a window; what they do not say themselves is as in the master."""
+    try:
+        found = read_calendar(b64decode(icalendar), master.uid).invitations(window)
+    except (UnreadableCalendarError, Base64Error) as error:
+        _log.warn("A series cannot be read and is left out: {error}", error=str(error))
+        return []
+    return [
+        replace(one, uid=master.uid, properties=master.properties,
+                body_html=one.body_html or ("" if one.body_text else master.body_html))
+        if one.item_type is CalendarItemType.EXCEPTION else
+        replace(master, start_time=one.start_time, end_time=one.end_time, occurrence=one.occurrence,
+                item_type=one.item_type, is_cancelled=one.is_cancelled)
+        for one in found]
