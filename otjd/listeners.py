@@ -23,7 +23,7 @@ from otjd.operate.board import StatusBoard
 from otjd.operate.site import OperatorSite
 from otjd.operate.status import NodeFacts, Snapshot, take_snapshot
 from otjd.operate.threads import in_threads_of
-from otjd.serve.autodiscover import PoxAutodiscover
+from otjd.serve.autodiscover import PoxAutodiscover, SoapAutodiscover
 from otjd.serve.calls import Service
 from otjd.serve.ews import EwsService, EwsSettings
 from otjd.serve.ews_subscriptions import Subscriptions
@@ -172,9 +172,11 @@ class Listeners:
             join_details=wiring.join_details(config), server_version=service.server_version,
             tolerate_unknown_versions=service.tolerate_unknown_versions, limits=limits_of(config),
             subscriptions_per_user=service.subscriptions_per_user, streams_per_user=service.streams_per_user))
-        autodiscover = PoxAutodiscover(now=self._now)
+        autodiscover = SoapAutodiscover(server_version=service.server_version,
+                                        tolerate_unknown_versions=service.tolerate_unknown_versions)
         return {"/ews/exchange.asmx": ews, "/ews/services.wsdl": ews,
-                "/autodiscover/autodiscover.xml": autodiscover, "/autodiscover/autodiscover.svc": autodiscover}
+                "/autodiscover/autodiscover.xml": PoxAutodiscover(now=self._now),
+                "/autodiscover/autodiscover.svc": autodiscover}
 
     def _open(self, place: Place) -> None:
         context = None

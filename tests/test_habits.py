@@ -92,6 +92,11 @@ def test_meetings_uses_the_standard_library_only(name: str) -> None:
                for i in imports(name, MODULES[name]))
 
 
+def test_spyne_is_known_to_one_service_and_its_help_only() -> None:
+    knowing = {name for name, tree in MODULES.items() for i in imports(name, tree) if i.split(".")[0] == "spyne"}
+    assert knowing == {"otjd.protocol.autodiscover_soap", "otjd.protocol.spyne_compatibility"}
+
+
 def test_only_the_composition_root_imports_the_reactor() -> None:
     guilty = {name for name, tree in MODULES.items()
               for i in ast.walk(tree)

@@ -62,13 +62,6 @@ def test_errors_are_told_in_the_answer(body: str, more: dict[str, Any], expected
     assert code(reply) == expected
 
 
-@pytest.mark.parametrize("path", ["/autodiscover/autodiscover.svc", "/Autodiscover/Autodiscover.SVC/"])
-def test_soap_autodiscover_is_a_clean_fault(path: str) -> None:
-    reply = ask("<a/>", path=path)
-    assert (reply.status, reply.error) == (500, "ErrorInvalidOperation")
-    assert etree.fromstring(reply.body)[0][0].tag.endswith("}Fault")
-
-
 @given(st.binary(max_size=200) | st.text(max_size=40).map(request), st.text(max_size=40))
 def test_nothing_makes_the_service_raise(body: str | bytes, host: str) -> None:
     assert code(ask(body, base_url=f"https://{host}")) in {"500", "600", "601"}
