@@ -113,6 +113,10 @@ class Calendars:
         """All rooms."""
         return tuple(self._rooms)
 
+    def has_room(self, room: str) -> bool:
+        """Whether there is a calendar of this room."""
+        return room.lower() in self._rooms
+
     def subscribe(self, told: Told) -> Callable[[], None]:
         """Call `told` with each change from now on; gives what ends that."""
         self._told.append(told)

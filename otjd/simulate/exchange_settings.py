@@ -1,0 +1,129 @@
+"""How a simulated Exchange is set up: its accounts, what it enforces, and what goes wrong with it on command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from lxml import etree
+
+Scheme = Literal["ntlm", "basic", "bearer"]
+ExtendedProtection = Literal["none", "allow", "require"]
+
+FaultKind = Literal["busy", "error", "503", "401", "stall", "slow", "reset", "truncated", "html"]
+"""What can go wrong with a request, once it is signed in.
+
+`busy`: ErrorServerBusy with a back-off; `error`: a Fault with the response code of the fault; `503`: the queue of
+IIS is full; `401`: as if the password were wrong; `stall`: never answered; `slow`: answered after a while;
+`reset`: the connection is reset; `truncated`: the answer breaks off in its middle; `html`: the page of something
+that stands between client and server, with status 200.
+"""
+
+Validate = Callable[[etree._Element], str]
+"""Holds a request's operation, or a header of it, against a schema: what violates it, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """An account that reads mailboxes by impersonation.
+
+    `username` is written `user@domain`, or `DOMAIN\\user`; either form of the same name signs in. `rooms` are the
+    mailboxes that its management scope covers, in lower case; None: all.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    rooms: frozenset[str] | None = None
+
+    def is_called(self, username: str, domain: str = "") -> bool:
+        """Whether a user name as a client sends it, with or without a domain, is that of this account."""
+        own = self.username.lower()
+        if "\\" in own:
+            names = {own, own.rpartition("\\")[2]}
+        else:
+            user, _, host = own.partition("@")
+            names = {own, user, f"{host}\\{user}", f"{host.partition('.')[0]}\\{user}"}
+        return (f"{domain}\\{username}" if domain and "@" not in username else username).lower() in names
+
+    def may_impersonate(self, room: str) -> bool:
+        """Whether this mailbox, in lower case, is within its scope."""
+        return self.rooms is None or room in self.rooms
+
+
+@dataclass(frozen=True, slots=True)
+class Throttling:
+    """The throttling policy of every account, in the terms of Get-ThrottlingPolicy; None: not limited.
+
+    The burst is the time of work that an account may take beyond its recharge rate; beyond that it is told
+    ErrorServerBusy with the time after which there is some again.
+    """
+
+    max_concurrency: int | None = 27
+    hanging_connections: int | None = 10
+    max_subscriptions: int | None = 5000
+    find_count_limit: int = 1000
+    max_burst: timedelta | None = None
+    recharge_per_hour: timedelta = timedelta(minutes=15)
+
+
+UNLIMITED = Throttling(None, None, None, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSettings:
+    """What a simulated Exchange is like.
+
+    `lockout_attempts` wrong passwords in a row lock an account. `groups` is the number of database availability
+    groups that rooms are spread over, `backends` that of the mailbox servers in each. `latency_s` are the shortest
+    and the longest time of an answer. `event_delay_s` passes between a change and its event. `max_events` are kept
+    for a subscription that nobody reads. With `moves_deleted` a deleted item is moved to Deleted Items.
+    """
+
+    accounts: tuple[ServiceAccount, ...]
+    schemes: tuple[Scheme, ...] = ("ntlm", "basic")
+    extended_protection: ExtendedProtection = "none"
+    lockout_attempts: int = 5
+    version: str = "15.2.1748.10"
+    throttling: Throttling = Throttling()
+    latency_s: tuple[float, float] = (0.0, 0.0)
+    groups: int = 1
+    backends: int = 2
+    affinity: bool = True
+    event_delay_s: float = 0.0
+    heartbeat_s: float = 45.0
+    subscription_life: timedelta = timedelta(minutes=30)
+    max_events: int = 1000
+    moves_deleted: bool = False
+    token_life: timedelta = timedelta(hours=1)
+    validate: Validate | None = None
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault to have: for the next `times` requests (None: until it is taken away) of one operation, or of any.
+
+    `after` requests that it could strike go well before it does. `code` is that of an `error`; `back_off` goes
+    with `busy`; `slow` takes `delay_s` longer.
+    """
+
+    kind: FaultKind
+    times: int | None = 1
+    operation: str | None = None
+    room: str | None = None
+    after: int = 0
+    code: str = "ErrorInternalServerTransientError"
+    back_off: timedelta = timedelta(seconds=30)
+    delay_s: float = 60.0
+
+    def strikes(self, operation: str, room: str) -> bool:
+        """Whether it strikes a request of this operation in the name of this room; counts it."""
+        if self.times == 0 or self.operation not in (None, operation) or self.room not in (None, room):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
