@@ -240,4 +240,4 @@ def _send_half(request: Any, answer: Answer) -> None:
     request.setHeader(b"content-length", str(len(answer.body)).encode())
     request.write(answer.body[:len(answer.body) // 2])
     if request.channel is not None:
-        request.channel.transport.loseConnection()
+        request.channel.loseConnection()

@@ -118,7 +118,7 @@ class World:
                      f"<m:ConnectionTimeout>{minutes}</m:ConnectionTimeout></m:GetStreamingEvents>")
         response = await self.request(envelope(operation, **_taken(more)), **more)
         assert response.code == 200
-        reading = Reading()
+        reading = Reading(response)
         reading.ended = treq.collect(response, reading.received)
         reading.ended.addErrback(lambda _: None)
         return reading
@@ -129,8 +129,13 @@ class Reading:
 
     ended: Any
 
-    def __init__(self) -> None:
+    def __init__(self, response: Any) -> None:
         self._data = b""
+        self._response = response
+
+    def leave(self) -> None:
+        """Go away in the middle."""
+        self._response.original._transport.loseConnection()
 
     def received(self, data: bytes) -> None:
         self._data += data
