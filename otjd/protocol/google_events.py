@@ -1,0 +1,248 @@
+"""Answers of the Google Calendar API v3: events as invitations, free/busy times, sync tokens, channels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from otjd.meetings.model import CalendarItemType, FreeBusyStatus, Invitation, Organizer
+
+SEES_EVENTS = ("reader", "writerWithoutPrivateAccess", "writer", "owner")
+"""Roles that see more than times (`accessRole`)."""
+
+SEES_PRIVATE = ("writer", "owner")
+"""Roles that see what a private event is about."""
+
+NO_BOOKINGS = ("workingLocation", "birthday")
+"""Values of `eventType` that do not book anything."""
+
+_PRIVATE = ("private", "confidential")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class UnreadableAnswerError(ValueError):
+    """What came is not what this request is answered with."""
+
+
+@dataclass(slots=True)
+class EventsPage:
+    """A page of a room's occurrences.
+
+    `entries` are (uid, occurrence, end) of each, `versions` as many numbers, which differ from those of another
+    reading where the occurrence does. `fresh` are those whose version was not known, `same` the others.
+    `unreadable` counts events without a time that can be read, `hidden` private ones whose details are not shown.
+    `taken` has the id of each event so far by (uid, occurrence).
+    """
+
+    role: str
+    next_page: str
+    entries: list[tuple[str, str, datetime]] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    fresh: list[Invitation] = field(default_factory=list)
+    same: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: int = 0
+    hidden: int = 0
+    taken: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesPage:
+    """A page of what changed: how many entries, and the token of the next page or the next round."""
+
+    changes: int
+    next_page: str
+    next_sync: str
+
+
+def read_events(body: bytes, known: Collection[int] = (), known_role: str = "",
+                taken: Mapping[tuple[str, str], str] | None = None) -> EventsPage:
+    """A page of `events_url`.
+
+    :param known: versions of the reading before; they count for nothing where `known_role`, which the calendar was
+        shown to us in then, has changed.
+    :param taken: that of the page before.
+    :raises UnreadableAnswerError: it is none.
+    """
+    answer = _object(body)
+    page = EventsPage(_text(answer.get("accessRole")), _text(answer.get("nextPageToken")), taken=dict(taken or {}))
+    zone = _zone(_text(answer.get("timeZone")))
+    unchanged = frozenset(known) if page.role == known_role else frozenset()
+    for item in _items(answer):
+        if not isinstance(item, dict):
+            page.unreadable += 1
+        elif item.get("eventType") not in NO_BOOKINGS:
+            try:
+                _take(page, item, zone, unchanged)
+            except (ValueError, OverflowError):
+                page.unreadable += 1
+    return page
+
+
+def _take(page: EventsPage, item: dict[str, Any], zone: tzinfo, unchanged: frozenset[int]) -> None:
+    """Add one event to its page."""
+    event_id = _text(item.get("id"))
+    start, end = _time(item.get("start"), zone), _time(item.get("end"), zone)
+    occurrence = _occurrence(item.get("originalStartTime"), zone) if item.get("recurringEventId") else ""
+    key = (_text(item.get("iCalUID")) or _text(item.get("recurringEventId")) or event_id, occurrence)
+    if page.taken.setdefault(key, event_id) != event_id:
+        key = (event_id, occurrence)  # two bookings that share a uid: both are shown
+    version = hash((event_id, _text(item.get("etag")), start, end))
+    page.entries.append((*key, end))
+    page.versions.append(version)
+    if item.get("visibility") in _PRIVATE and page.role not in SEES_PRIVATE and "summary" not in item:
+        page.hidden += 1
+    if version in unchanged:
+        page.same.append(key)
+    else:
+        page.fresh.append(_invitation(item, key, start, max(start, end), zone))
+
+
+def _invitation(item: dict[str, Any], key: tuple[str, str], start: datetime, end: datetime,
+                zone: tzinfo) -> Invitation:
+    """An event as an invitation. A booking that the room has declined does not take place in it."""
+    uid, occurrence = key
+    item_type = CalendarItemType.SINGLE
+    if occurrence:
+        was_moved = _time(item.get("originalStartTime"), zone) != start
+        item_type = CalendarItemType.EXCEPTION if was_moved else CalendarItemType.OCCURRENCE
+    return Invitation(
+        uid=uid, occurrence=occurrence, start_time=start, end_time=end, item_type=item_type,
+        subject=_text(item.get("summary")), location=_text(item.get("location")),
+        body_text=_text(item.get("description")),  # text or HTML: the rules tell which
+        organizer=_organizer(item), is_private=item.get("visibility") in _PRIVATE,
+        is_all_day="date" in _mapping(item.get("start")),
+        is_cancelled=item.get("status") == "cancelled" or _is_declined(item),
+        free_busy=(FreeBusyStatus.FREE if item.get("transparency") == "transparent" else
+                   FreeBusyStatus.TENTATIVE if item.get("status") == "tentative" else FreeBusyStatus.BUSY),
+        created_time=_time_or_none(item.get("created")), last_modified_time=_time_or_none(item.get("updated")),
+        properties={"google": item})
+
+
+def _organizer(item: Mapping[str, Any]) -> Organizer:
+    """Who organizes; where that is the room's own calendar, who made the booking."""
+    organizer, creator = _mapping(item.get("organizer")), _mapping(item.get("creator"))
+    who = creator if organizer.get("self") is True and creator and creator.get("self") is not True else organizer
+    return Organizer(_text(who.get("displayName")), _text(who.get("email")))
+
+
+def _is_declined(item: Mapping[str, Any]) -> bool:
+    attendees = item.get("attendees")
+    for attendee in map(_mapping, attendees if isinstance(attendees, list) else ()):
+        if attendee.get("self") is True:
+            return bool(attendee.get("responseStatus") == "declined")
+    return False
+
+
+def _occurrence(original: Any, zone: tzinfo) -> str:
+    """The original start of an occurrence; of an all-day one its date, in whatever zone the calendar is."""
+    day = _mapping(original).get("date")
+    if isinstance(day, str):
+        return date.fromisoformat(day).strftime("%Y%m%dT000000Z")
+    return _time(original, zone).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _time(value: Any, zone: tzinfo) -> datetime:
+    """`{dateTime, timeZone}` or the `{date}` of an all-day event, which is one of the calendar's zone.
+
+    :raises ValueError: it is neither; OverflowError where it is at the ends of time.
+    """
+    given = _mapping(value)
+    text = given.get("dateTime")
+    if isinstance(text, str):
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            name = _text(given.get("timeZone"))
+            at = at.replace(tzinfo=_zone(name) if name else zone)
+        return at.astimezone(UTC)
+    day = date.fromisoformat(_text(given.get("date")))
+    return datetime.combine(day, datetime.min.time(), zone).astimezone(UTC)
+
+
+def _time_or_none(text: Any) -> datetime | None:
+    try:
+        return _time({"dateTime": text}, UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+@lru_cache(maxsize=200)
+def _zone(name: str) -> tzinfo:
+    """A zone by its IANA name; UTC where there is none of that name."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def read_changes(body: bytes) -> ChangesPage:
+    """A page of `changes_url`.
+
+    :raises UnreadableAnswerError: it is none.
+    """
+    answer = _object(body)
+    return ChangesPage(len(_items(answer)), _text(answer.get("nextPageToken")), _text(answer.get("nextSyncToken")))
+
+
+def read_free_busy(body: bytes) -> dict[str, bytes | str]:
+    """Of each calendar, by its id in lower case, a fingerprint of when it is busy, or the reason of its error.
+
+    :raises UnreadableAnswerError: it is no answer to `free_busy_url`.
+    """
+    calendars = _object(body).get("calendars")
+    if not isinstance(calendars, dict):
+        raise UnreadableAnswerError("there is no object `calendars`")
+    found: dict[str, bytes | str] = {}
+    for name, value in calendars.items():
+        calendar = _mapping(value)
+        errors, busy = calendar.get("errors"), calendar.get("busy", [])
+        if errors:
+            found[name.lower()] = _text(_mapping(errors[0]).get("reason") if isinstance(errors, list) else "")
+        elif isinstance(busy, list):
+            spans = sorted(f"{_mapping(span).get('start')}/{_mapping(span).get('end')}" for span in busy)
+            found[name.lower()] = hashlib.sha256("\n".join(spans).encode("utf-8", "surrogatepass")).digest()
+    return found
+
+
+def read_channel(body: bytes) -> tuple[str, datetime | None]:
+    """The `resourceId` of a channel that was made, and when it ends where that is told.
+
+    :raises UnreadableAnswerError: it is no channel.
+    """
+    answer = _object(body)
+    resource_id, expiration = _text(answer.get("resourceId")), str(answer.get("expiration", ""))
+    if not resource_id:
+        raise UnreadableAnswerError("the channel has no `resourceId`")
+    if not (expiration.isascii() and expiration.isdecimal() and len(expiration) <= 14):
+        return resource_id, None
+    return resource_id, _EPOCH + timedelta(milliseconds=int(expiration))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableAnswerError("it is not JSON") from error
+    if not isinstance(answer, dict):
+        raise UnreadableAnswerError("it is no JSON object")
+    return answer
+
+
+def _items(answer: Mapping[str, Any]) -> list[Any]:
+    items = answer.get("items", [])
+    if not isinstance(items, list):
+        raise UnreadableAnswerError("`items` is no list")
+    return items
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
