@@ -23,7 +23,7 @@ from otjd.operate.board import StatusBoard
 from otjd.operate.site import OperatorSite
 from otjd.operate.status import NodeFacts, Snapshot, take_snapshot
 from otjd.operate.threads import in_threads_of
-from otjd.serve.autodiscover import PoxAutodiscover, SoapAutodiscover
+from otjd.serve.autodiscover import SOAP_ENABLED, PoxAutodiscover, SoapAutodiscover
 from otjd.serve.calls import Service
 from otjd.serve.ews import EwsService, EwsSettings
 from otjd.serve.ews_subscriptions import Subscriptions
@@ -99,7 +99,7 @@ class Listeners:
         self._calendar = CalendarSite(
             routes=self._routes(config), accounts=wiring.accounts(config), settings=_site_settings(config),
             board=board, ready=ready, reactor=reactor, now=now, random_bytes=random_bytes,
-            wire_log=self._wire_log)
+            wire_log=self._wire_log, announced={"/autodiscover/autodiscover.xml": SOAP_ENABLED})
         self._operator = OperatorSite(snapshot=self.snapshot, ready=ready, access=_access(config),
                                       in_thread=in_threads_of(reactor), reactor=reactor)
 

@@ -20,6 +20,9 @@ from otjd.serve.calls import Call, Reply
 BODY_LIMIT = 64 * 1024
 """Bytes of a request."""
 
+SOAP_ENABLED = {"X-SOAP-Enabled": "True"}
+"""Microsoft's managed API asks the POX address without a login, and SOAP only where the answer has this header."""
+
 
 class PoxAutodiscover:
     """Answers calls to /Autodiscover/Autodiscover.xml; a `calls.Service`. `now` gives the aware UTC time."""

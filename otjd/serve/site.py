@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -64,7 +65,8 @@ class CalendarSite(HTTPFactory):
     `routes` are services by path, in lower case and without a slash at the end. `ready` says whether the node can
     serve, for `/healthz`. `secret` seals Digest nonces, for nodes that share it; by default a random one.
     `wire_log` is told everything that was on the wire. `notices` are services that calendar systems send POST
-    requests to without signing in, by path as `routes`.
+    requests to without signing in, by path as `routes`. `announced` are headers of every answer at such a path,
+    before a login too: what clients look for to know what they may ask.
     """
 
     protocol: Any = LimitedChannel  # no HTTP/2: NTLM authenticates a connection
@@ -73,10 +75,12 @@ class CalendarSite(HTTPFactory):
     def __init__(self, *, routes: Mapping[str, Service], accounts: Iterable[Account], settings: SiteSettings,
                  board: StatusBoard, ready: Callable[[], bool], reactor: IReactorTime,
                  now: Callable[[], datetime], random_bytes: Callable[[int], bytes],
-                 secret: bytes | None = None, wire_log: WireLog | None = None) -> None:
+                 secret: bytes | None = None, wire_log: WireLog | None = None,
+                 announced: Mapping[str, Mapping[str, str]] = MappingProxyType({})) -> None:
         super().__init__(timeout=settings.limits.idle_s, reactor=reactor)
         self.connections: set[LimitedChannel] = set()
         self._routes = dict(routes)
+        self._announced = announced
         self.notices: Mapping[str, NoticeService] = {}
         self._board = board
         self._ready = ready
@@ -187,6 +191,8 @@ class CalendarSite(HTTPFactory):
             ready = self._ready()
             self._refuse(request, visit, 200 if ready else 503, "ok" if ready else "starting")
         else:
+            for name, value in self._announced.get(path, {}).items():
+                request.setHeader(name, value)
             outcome = self._authenticator.judge(
                 _authorization(request), request.channel.login, method=visit.method,
                 target=request.uri.decode("latin-1"), address=visit.address)

@@ -104,6 +104,14 @@ def test_zeep_builds_a_client_from_the_description(served: World, auth: Any) -> 
     assert (other.ErrorCode, other.RedirectTarget, other.UserSettings) == ("InvalidUser", None, None)
 
 
+@pytest.mark.parametrize("auth", [None, ("boardroom", "poly-secret")])
+def test_clients_see_before_they_sign_in_that_there_is_soap(served: World, auth: tuple[str, str] | None) -> None:
+    plain = address(served).replace(".svc", ".xml")
+    answer = requests.get(plain, auth=auth, timeout=10)
+    assert (answer.status_code, answer.headers["X-SOAP-Enabled"]) == (200 if auth else 401, "True")
+    assert "X-SOAP-Enabled" not in requests.get(served.url, auth=auth, timeout=10).headers
+
+
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("scheme", ["--digest", "--ntlm", "--basic", "--anyauth"])
 def test_curl_gets_the_answer_to_what_the_documentation_shows(served: World, scheme: str) -> None:
@@ -137,4 +145,5 @@ def test_the_managed_api_reads_what_it_is_told(served: World, scheme: str) -> No
     assert schemas.endswith("Exchange2013_SP1, Exchange2016")
     assert told["missing"] == [["SettingIsNotAvailable", "MobileMailboxPolicy"]]
     assert (told["error"], told["other"], told["domain"]) == ("NoError", "InvalidUser", served.url)
+    assert told["found"] == address(served)
     assert told["server"] == [15, "V2017_07_11"]

@@ -24,9 +24,12 @@ from otjd.protocol.ews_requests import read_header, read_request
 from otjd.protocol.proxy_header import ProxyHeaderError, read_proxy_header
 from otjd.protocol.soap import SOAP_11, SOAP_12, SoapFault, read_envelope, write_fault
 from otjd.serve.auth import SCHEMES, Authenticator, Refused
-from otjd.serve.calls import Account, Reply
+from otjd.serve.autodiscover import SoapAutodiscover
+from otjd.serve.calls import Account, Call, Reply
 from otjd.serve.schemes import Connection
 from otjd.serve.site import CalendarSite, SiteSettings
+from tests.serve.autodiscover_support import GET_URL, domains, message, settings
+from tests.serve.autodiscover_support import envelope as autodiscover_of
 from tests.serve.clients import NtlmClient, basic
 from tests.serve.clients import digest as digest_of
 from tests.serve.ews_support import (
@@ -63,6 +66,16 @@ def requests(data: bytes) -> None:
         read_request(envelope, read_header(envelope).zone)
     except SoapFault as fault:
         write_fault(fault, fault.dialect or SOAP_11)
+
+
+AUTODISCOVER = SoapAutodiscover(server_version="15.1.2507.6")
+
+
+def autodiscover(data: bytes) -> None:
+    """A body that is sent to Autodiscover's SOAP service; every answer is one that can be read."""
+    reply = AUTODISCOVER(Call(ACCOUNT, "basic", "POST", "/", "https://otj.example.com", "text/xml", data))
+    assert read_envelope(reply.body, reply.content_type).name
+    assert reply.error != "ErrorInternalServerError"
 
 
 AUTHENTICATOR = _authenticator()
@@ -132,12 +145,15 @@ def _seeds_of_logins() -> dict[str, list[bytes]]:
             "credentials": [*digests, *(m.encode() for m in messages), basic("boardroom", "poly-secret").encode()]}
 
 
+GET_DOMAIN = message("GetDomainSettings", domains("example.com") + settings("ExternalEwsUrl"))
 OPERATIONS = (calendar_view(), page_view(page(Offset=0, BasePoint="End")), get_item(UNKNOWN_ID),
               get_folder("calendar"), convert("EwsId", UNKNOWN_ID, "OwaId"))
 SEEDS = {
     **_seeds_of_logins(),
     "requests": [envelope(operation, soap=dialect.envelope).encode()
                  for operation in OPERATIONS for dialect in (SOAP_11, SOAP_12)],
+    "autodiscover": [autodiscover_of(operation, soap=dialect.envelope).encode()
+                     for operation in (GET_URL, GET_DOMAIN) for dialect in (SOAP_11, SOAP_12)],
     "proxy": [b"PROXY TCP4 10.1.2.3 192.0.2.9 50000 443\r\n", b"PROXY UNKNOWN\r\n",
               b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12), b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0"],
     "http": [request(Authorization=basic("boardroom", "poly-secret")), request("GET", "/healthz", b"") * 3,
@@ -146,7 +162,8 @@ SEEDS = {
 """What each target begins with, so that it need not invent XML or HTTP first."""
 
 ONE_BY_ONE: dict[str, Callable[[bytes], None]] = {
-    "requests": requests, "credentials": credentials, "digest": digest, "ntlm": ntlm, "proxy": proxy, "http": http}
+    "requests": requests, "autodiscover": autodiscover, "credentials": credentials, "digest": digest, "ntlm": ntlm,
+    "proxy": proxy, "http": http}
 
 
 def everything(data: bytes) -> None:

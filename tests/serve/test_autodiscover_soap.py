@@ -9,45 +9,20 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from otjd.protocol import autodiscover_soap
+from otjd.protocol.autodiscover_client import Outcome, get_user_settings, read_user_settings
 from otjd.protocol.autodiscover_settings import KNOWN_USER_SETTINGS
 from otjd.protocol.autodiscover_soap import ADDRESSING, AUTODISCOVER
 from otjd.serve import autodiscover
 from otjd.serve.autodiscover import SoapAutodiscover
 from otjd.serve.calls import Call, Reply
 from tests.conftest import LoggedFailures
+from tests.serve.autodiscover_support import GET_URL, domains, envelope, message, settings, users
 from tests.serve.ews_support import ACCOUNT, SOAP_11, SOAP_12, schema
 
 SERVICE = SoapAutodiscover(server_version="15.1.2507.6")
 NAMES = {"a": AUTODISCOVER, "w": ADDRESSING, "s": SOAP_11}
 ROOM = ACCOUNT.room.email
 URL = "https://otj.example.com:8443/EWS/Exchange.asmx"
-
-
-def envelope(operation: str, *, header: str = "", soap: str = SOAP_11, version: str = "Exchange2013") -> str:
-    asked = f"<a:RequestedServerVersion>{version}</a:RequestedServerVersion>" if version else ""
-    return (f'<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="{soap}" xmlns:a="{AUTODISCOVER}" '
-            f'xmlns:w="{ADDRESSING}"><s:Header>{asked}{header}</s:Header><s:Body>{operation}</s:Body>'
-            "</s:Envelope>")
-
-
-def message(operation: str, request: str) -> str:
-    return f"<a:{operation}RequestMessage><a:Request>{request}</a:Request></a:{operation}RequestMessage>"
-
-
-def settings(*names: str) -> str:
-    return f"<a:RequestedSettings>{''.join(f'<a:Setting>{n}</a:Setting>' for n in names)}</a:RequestedSettings>"
-
-
-def users(*mailboxes: str) -> str:
-    inside = "".join(f"<a:User><a:Mailbox>{mailbox}</a:Mailbox></a:User>" for mailbox in mailboxes)
-    return f"<a:Users>{inside}</a:Users>"
-
-
-def domains(*names: str) -> str:
-    return f"<a:Domains>{''.join(f'<a:Domain>{n}</a:Domain>' for n in names)}</a:Domains>"
-
-
-GET_URL = message("GetUserSettings", users(ROOM) + settings("ExternalEwsUrl"))
 
 
 def ask(body: str | bytes, *, service: SoapAutodiscover = SERVICE, method: str = "POST",
@@ -313,6 +288,14 @@ def test_whatever_a_client_calls_us_the_answer_is_well_formed(host: str) -> None
     reply = ask(envelope(GET_URL), base_url=f"https://{host}")
     assert (reply.status, reply.error) == (200, "")
     etree.fromstring(ask("", method="GET", base_url=f"https://{host}").body)
+
+
+def test_our_own_client_reads_what_it_is_told() -> None:
+    mailboxes = (ROOM, "lounge@example.com")
+    reply = ask(get_user_settings("https://otj.example.com", mailboxes))
+    own, other = read_user_settings(reply.body, reply.content_type, mailboxes).values()
+    assert (own.outcome, own.external_url, own.internal_url) == (Outcome.FOUND, URL, URL)
+    assert other.outcome is Outcome.UNKNOWN
 
 
 def test_an_address_with_odd_letters_is_told_whole() -> None:

@@ -5,6 +5,13 @@ const { XhrApi } = require("@ewsjs/xhr");
 
 const [url, user, password, scheme, mailbox] = process.argv.slice(2);
 
+async function foundByHost(host) {
+  const service = new ews.AutodiscoverService(ews.ExchangeVersion.Exchange2013);
+  service.XHRApi = new XhrApi({ rejectUnauthorized: false });
+  const found = {};
+  return (await service.TryGetAutodiscoverEndpointUrl(host, found)) ? found.outValue.ToString() : null;
+}
+
 async function main() {
   const service = new ews.AutodiscoverService(new ews.Uri(url), null, ews.ExchangeVersion.Exchange2013);
   const transport = new XhrApi({ rejectUnauthorized: false });
@@ -23,6 +30,7 @@ async function main() {
     missing: own.UserSettingErrors.map((e) => [ews.AutodiscoverErrorCode[e.ErrorCode], e.SettingName]),
     other: ews.AutodiscoverErrorCode[other.ErrorCode],
     domain: domain.Settings.get(ews.DomainSettingName.ExternalEwsUrl),
+    found: await foundByHost(new ews.Uri(url).Host),
     server: [service.ServerInfo.MajorVersion, service.ServerInfo.VersionString],
   }));
 }
