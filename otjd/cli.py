@@ -125,8 +125,15 @@ def _simulate_poly(options: argparse.Namespace) -> int:
     return _on_the_reactor(run_poly, options)
 
 
+def _simulate_exchange(options: argparse.Namespace) -> int:
+    from otjd.simulate.exchange_command import run_exchange
+
+    return _on_the_reactor(run_exchange, options)
+
+
 def _parser() -> argparse.ArgumentParser:
     from otjd.simulate.commands import add_parsers
+    from otjd.simulate.exchange_command import add_exchange_parser
 
     parser = argparse.ArgumentParser(prog="otjd", description="An open one-touch-join service.")
     parser.add_argument("--version", action="version", version=f"otjd {__version__}")
@@ -178,10 +185,13 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the status document as it is")
     status.set_defaults(run=_status)
 
-    simulate = commands.add_parser("simulate", help="simulated endpoints, to try a deployment without hardware")
-    kinds = simulate.add_subparsers(required=True, metavar="ENDPOINT", dest="endpoint")
+    simulate = commands.add_parser(
+        "simulate", help="simulated endpoints and calendar servers, to try a deployment without hardware")
+    kinds = simulate.add_subparsers(required=True, metavar="KIND", dest="kind")
     add_parsers(kinds)
-    simulate.set_defaults(run=lambda o: {"codec": _simulate_codec, "poly": _simulate_poly}[o.endpoint](o))
+    add_exchange_parser(kinds)
+    simulate.set_defaults(run=lambda o: {"codec": _simulate_codec, "poly": _simulate_poly,
+                                         "exchange": _simulate_exchange}[o.kind](o))
     return parser
 
 

@@ -68,7 +68,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class _Screen:
+class Screen:
     """Prints a picture whenever its state has changed: news from outside, or a Join that came or went.
 
     `render(now)` gives the state, to be compared, and the picture.
@@ -105,7 +105,7 @@ class _Screen:
             self._looking.stop()
 
 
-async def _until_shutdown(reactor: Any, screen: _Screen, stop: Callable[[], Any]) -> None:
+async def until_shutdown(reactor: Any, screen: Screen, stop: Callable[[], Any]) -> None:
     """Show the screen until the process ends or the output is gone, then `stop`; the process waits for that."""
     ending: Deferred[None] = Deferred()
     stopped: Deferred[None] = Deferred()
@@ -127,6 +127,15 @@ async def _until_shutdown(reactor: Any, screen: _Screen, stop: Callable[[], Any]
 
 # --- command line ------------------------------------------------------------------------------------------------
 
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add what everything simulated that listens can be told."""
+    parser.add_argument("--address", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port to listen on; 0: any free one")
+    parser.add_argument("--certificate", type=Path, metavar="FILE",
+                        help="certificate in PEM form; without it one is made for this run")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the certificate's key in PEM form")
+
+
 def add_parsers(subparsers: Any) -> None:
     """Add `codec` and `poly` to the sub-parsers of `otjd simulate`."""
     codec = subparsers.add_parser(
@@ -134,13 +143,9 @@ def add_parsers(subparsers: Any) -> None:
         description="A simulated Cisco endpoint: takes bookings over HTTPS as the devices do and shows them.")
     codec.add_argument("--profile", choices=sorted(PROFILES), default="roomos11",
                        help="generation of the endpoint's software (%(default)s)")
-    codec.add_argument("--address", default="127.0.0.1", help="address to listen on (%(default)s)")
-    codec.add_argument("--port", type=int, default=0, metavar="N", help="port to listen on; 0: any free one")
+    add_server_options(codec)
     codec.add_argument("--username", default="admin", help="user name that otjd must log in with (%(default)s)")
     codec.add_argument("--password", default="codec", help="its password (%(default)s)")
-    codec.add_argument("--certificate", type=Path, metavar="FILE",
-                       help="certificate in PEM form; without it one is made for this run")
-    codec.add_argument("--key", type=Path, metavar="FILE", help="the certificate's key in PEM form")
     codec.add_argument("--http", action="store_true", help="serve plain HTTP in place of HTTPS")
     poly = subparsers.add_parser(
         "poly", help="a Poly endpoint that reads its calendar and shows what it would display and dial",
@@ -175,37 +180,46 @@ def run_poly(options: argparse.Namespace, reactor: Any) -> Deferred[None]:
     return deferred(_run_poly(options, reactor))
 
 
-def _refuse(text: str) -> SystemExit:
+def refuse(text: str) -> SystemExit:
+    """What ends a command that cannot do what it is told; the reason is printed."""
     sys.stderr.write(f"otjd: {text}\n")
     return SystemExit(2)
 
 
-def _listen(codec: Codec, options: argparse.Namespace, reactor: Any) -> str:
-    try:
-        if options.http:
-            port = codec.listen_http(reactor, address=options.address, port=options.port)
-            return f"http://{options.address}:{port}"
-        if (options.certificate is None) != (options.key is None):
-            raise _refuse("--certificate and --key go together")
-        with TemporaryDirectory(prefix="otjd-simulate-") as directory:
-            if options.certificate is None:
+def listening(options: argparse.Namespace, listen: Callable[[Path, Path], int]) -> str:
+    """Listen with the certificate and key of the options, or with some that are made; gives the address."""
+    if (options.certificate is None) != (options.key is None):
+        raise refuse("--certificate and --key go together")
+    with TemporaryDirectory(prefix="otjd-simulate-") as directory:
+        certificate, key = options.certificate, options.key
+        try:
+            if certificate is None:
                 made = make_certificates(Path(directory), [options.address], _now())
                 certificate, key = made.certificate, made.private_key
-            else:
-                certificate, key = options.certificate, options.key
-            port = codec.listen(reactor, certificate, key, address=options.address, port=options.port)
-    except (OSError, CannotListenError, ValueError) as error:
-        raise _refuse(f"the codec cannot listen: {error}") from None
+            port = listen(certificate, key)
+        except (OSError, CannotListenError, ValueError) as error:
+            raise refuse(f"the server cannot listen: {error}") from None
     return f"https://{options.address}:{port}"
+
+
+def _listen(codec: Codec, options: argparse.Namespace, reactor: Any) -> str:
+    if not options.http:
+        return listening(options, lambda certificate, key: codec.listen(
+            reactor, certificate, key, address=options.address, port=options.port))
+    try:
+        port = codec.listen_http(reactor, address=options.address, port=options.port)
+    except (OSError, CannotListenError, ValueError) as error:
+        raise refuse(f"the server cannot listen: {error}") from None
+    return f"http://{options.address}:{port}"
 
 
 async def _run_codec(options: argparse.Namespace, reactor: Any) -> None:
     codec = Codec(options.profile, username=options.username, password=options.password, now=_now, clock=reactor)
     url = _listen(codec, options, reactor)
-    screen = _Screen(reactor, lambda now: ((codec.bookings, codec.joinable(now)), codec_table(codec, now)))
+    screen = Screen(reactor, lambda now: ((codec.bookings, codec.joinable(now)), codec_table(codec, now)))
     screen.say(f"[bold]{escape(codec.profile.product)}[/] {escape(codec.profile.software)} at {escape(url)}, "
                f"user {escape(options.username)}; Ctrl-C ends it")
-    await _until_shutdown(reactor, screen, codec.stop)
+    await until_shutdown(reactor, screen, codec.stop)
 
 
 def _endpoint(options: argparse.Namespace, reactor: Any) -> PolyEndpoint:
@@ -215,7 +229,7 @@ def _endpoint(options: argparse.Namespace, reactor: Any) -> PolyEndpoint:
             domain=options.domain, shape=options.shape, family=options.family, show_private=options.show_private,
             now=_now, reactor=reactor, ca_file=options.ca, verify=not options.insecure)
     except (OSError, ValueError) as error:
-        raise _refuse(f"the endpoint cannot be set up: {error}") from None
+        raise refuse(f"the endpoint cannot be set up: {error}") from None
 
 
 async def _run_poly(options: argparse.Namespace, reactor: Any) -> None:
@@ -232,11 +246,11 @@ async def _run_poly(options: argparse.Namespace, reactor: Any) -> None:
         table.caption = Text(error, "red") if error else None
         return (room.display, offered, error, room.polls > 0), table
 
-    screen = _Screen(reactor, render)
+    screen = Screen(reactor, render)
     screen.say(f"Poly endpoint [bold]{escape(options.username)}[/] at {escape(options.url)}, every "
                f"{options.interval:g} s; Ctrl-C ends it")
     room.start()
-    await _until_shutdown(reactor, screen, room.stop)
+    await until_shutdown(reactor, screen, room.stop)
 
 
 async def _poll_once(endpoint: PolyEndpoint) -> None:

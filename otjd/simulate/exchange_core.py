@@ -31,7 +31,6 @@ from otjd.simulate.exchange_throttling import Budgets
 from otjd.simulate.exchange_wire import Call, Denied, each, fault
 
 DOCUMENT_LIMITS = DocumentLimits(elements=50_000)
-AVAILABILITY = "GetUserAvailabilityRequest"
 
 
 class Exchange:
@@ -72,7 +71,7 @@ class Exchange:
             "GetFolder": self._mailboxes.get_folder, "FindItem": self._mailboxes.find_item,
             "GetItem": self._mailboxes.get_item, "SyncFolderItems": self._mailboxes.sync_folder_items,
             "ConvertId": self._mailboxes.convert_id, "ResolveNames": self._mailboxes.resolve_names,
-            "GetServerTimeZones": self._get_server_time_zones, AVAILABILITY: self._get_user_availability,
+            "GetServerTimeZones": self._get_server_time_zones, "GetUserAvailability": self._get_user_availability,
             "Subscribe": self._subscribe, "Unsubscribe": self._unsubscribe, "GetEvents": self._get_events}
 
     def read(self, body: bytes, content_type: str, account: ServiceAccount, headers: Callable[[str], str],
@@ -82,7 +81,7 @@ class Exchange:
         :raises SoapFault: it would not.
         """
         envelope = read_envelope(body, content_type, DOCUMENT_LIMITS)
-        name = envelope.name
+        name = envelope.name.removesuffix("Request")  # which GetUserAvailability alone has
         self.requests[name] += 1
         self._check_schema(envelope)
         header = read_header(envelope)
