@@ -8,7 +8,6 @@ that a process that is killed has not sent any that nobody counted.
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from twisted.logger import Logger
 
 from otjd.gather.questions import Left
 from otjd.gather.source import BudgetSpentError, ThrottledError
+from otjd.gather.state_file import write_privately as _write
 from otjd.gather.steady import SteadyTime
 from otjd.seam import InThread, deferred
 
@@ -41,7 +41,6 @@ AHEAD_SHARE = 1000
 
 _VERSION = 1
 _OLDEST_S = 2.0 * DAY_S
-_MODE = 0o600
 
 
 class Count:
@@ -238,18 +237,3 @@ def _read(path: Path) -> tuple[datetime, list[tuple[float, int]]]:
     if not all(0 <= age_s <= _OLDEST_S and number >= 0 for age_s, number in ages):
         raise ValueError("a number that cannot be")
     return saved_at, ages
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put `content` in the place of `path`, on disk before it is seen; blocks.
-
-    :raises OSError: that is not possible; the old file stays.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-    with os.fdopen(number, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

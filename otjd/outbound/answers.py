@@ -17,7 +17,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
-from otjd.outbound.errors import RequestError
+from otjd.outbound.errors import RequestError, TooLargeError
 
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -59,7 +59,7 @@ def read(response: IResponse, limit: int, encoding: str = "") -> Deferred[bytes]
     def received(data: bytes) -> None:
         body.write(data)
         if body.tell() > limit:
-            raise RequestError(f"the answer has more than {limit} bytes")
+            raise TooLargeError(f"the answer has more than {limit} bytes")
 
     unpack = _unpacker(encoding, received, limit)
     return pass_on(response, unpack).addCallback(lambda _: _finished(unpack, body))

@@ -39,6 +39,10 @@ class RequestError(Exception):
     """No answer came, or none that can be used: the message says why, and holds no secret."""
 
 
+class TooLargeError(RequestError):
+    """The answer has more bytes than were asked to be taken; what `HttpClient` raises names this as its cause."""
+
+
 class StaleError(Exception):
     """A kept connection ended before anything was answered: most likely the server had closed it already."""
 
