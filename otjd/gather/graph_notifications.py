@@ -5,17 +5,19 @@ from __future__ import annotations
 import hmac
 import html
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from otjd.gather.graph_client import GoneError, GraphClient, RefusedError
-from otjd.gather.source import BudgetSpentError, RoomError, SourceError, ThrottledError, UnauthorizedError
+from otjd.gather.source import BudgetSpentError, RoomError, SourceError, ThrottledError
 from otjd.gather.state_file import read_state, write_state
 from otjd.poller import Poller
 from otjd.protocol.graph_events import GraphFormatError
@@ -39,7 +41,7 @@ RETRY_LIMIT_S = 3600.0
 BODY_LIMIT = 2 * 1024 * 1024
 TOKEN_LIMIT = 2_000
 STOP_DELETES = 20
-STOP_WAIT_S = 2.0
+STOP_WAIT_S = 1.5
 SHORTEST_LIFE = timedelta(minutes=2)
 _REACHABLE = ". notification_url must be reachable for Microsoft, with a certificate of a public authority"
 PLAIN = "text/plain; charset=utf-8"
@@ -94,6 +96,7 @@ class GraphNotifications:
         self._settling: IDelayedCall | None = None
         self._wait_until_s = 0.0
         self._problem = ""
+        self._failures = 0
         self._is_unsaved = False
         self._is_running = False
         self._poller = Poller(self._look, clock=clock, interval_s=LOOK_EVERY_S, jitter=jitter, failed=self._broke)
@@ -152,16 +155,21 @@ class GraphNotifications:
         self._is_running = False
         if self._settling is not None and self._settling.active():
             self._settling.cancel()
-        await self._poller.stop()
+        await self._in_time(self._poller.stop())
         if self._state is not None:
             await self._save()
             return
         live = [room.id for room in self._rooms.values() if room.id]
         if len(live) <= STOP_DELETES:
-            for one in [deferred(self._unsubscribe(number)) for number in live]:
-                one.addTimeout(STOP_WAIT_S, self._clock)
-                one.addErrback(lambda _: None)  # it ends by itself in three days
+            for one in [deferred(self._in_time(self._unsubscribe(number))) for number in live]:
                 await one
+
+    async def _in_time(self, job: Coroutine[Deferred[Any], Any, None]) -> None:
+        """Wait for a job, though not long: requests under way are given up with the client."""
+        try:
+            await deferred(job).addTimeout(STOP_WAIT_S, self._clock)
+        except DeferredTimeoutError:
+            self._log.info("{integration} was stopped before all was said", integration=self._integration)
 
     # notices
 
@@ -202,7 +210,7 @@ class GraphNotifications:
                 self._take_up(room)
         if self._clock.seconds() >= self._wait_until_s:
             due = [room for room in self._rooms.values() if room.due_s <= self._clock.seconds()]
-            await self._all(sorted(due, key=lambda room: room.due_s)[:ROUND])
+            await self._all(sorted(due, key=lambda room: room.due_s)[:1 if self._problem else ROUND])
             for number in tuple(self._unwanted)[:STOP_DELETES]:
                 self._unwanted.discard(number)
                 await self._unsubscribe(number)
@@ -241,7 +249,7 @@ class GraphNotifications:
         except (SourceError, GraphFormatError) as error:
             self._failed(room, error)
         else:
-            room.failures = 0
+            room.failures = self._failures = 0
             self._problem = ""
 
     async def _subscribe(self, room: _Room) -> None:
@@ -293,23 +301,26 @@ class GraphNotifications:
             self._is_unsaved = True
 
     def _failed(self, room: _Room, error: Exception) -> None:
-        room.failures += 1
-        wait_s = min(RETRY_LIMIT_S, RETRY_FIRST_S * 2.0 ** min(room.failures - 1, 20)) * (1 + self._jitter() / 10)
-        room.due_s = self._clock.seconds() + wait_s
+        """Let a room wait; or all, and try only one of them next, where the others would fare no better."""
         is_handshake = isinstance(error, RefusedError) and "validation" in str(error).lower()
-        is_own = isinstance(error, RoomError | GoneError | GraphFormatError) or (
-            isinstance(error, RefusedError) and not is_handshake)
-        if not is_own:  # it would be the same for the others: wait before they are tried
-            pause_s = RETRY_LIMIT_S / 2 if isinstance(error, UnauthorizedError) else min(wait_s, 600.0)
-            self._wait_until_s = self._clock.seconds() + pause_s
-        if isinstance(error, BudgetSpentError):
-            return  # the reads have said so
-        if is_own or str(error) != self._problem:
-            log = self._log.warn if room.failures == 1 or not is_own else self._log.debug
-            log("Graph does not tell of changes in {room}, it is polled: {error}{hint}", room=room.email,
-                integration=self._integration, error=str(error), delay_s=round(wait_s),
-                hint=_REACHABLE if is_handshake else "")
-            self._problem = self._problem if is_own else str(error)
+        if not is_handshake and isinstance(error, RoomError | GoneError | RefusedError | GraphFormatError):
+            room.failures += 1
+            room.due_s = self._clock.seconds() + self._wait_s(room.failures)
+            is_news = room.failures == 1
+        else:
+            is_news = not self._problem
+            self._problem = str(error)
+            at = self._clock.seconds()
+            if at >= self._wait_until_s:  # several may have been under way
+                self._failures += 1
+            self._wait_until_s = max(self._wait_until_s, at + self._wait_s(self._failures))
+        if is_news and not isinstance(error, BudgetSpentError):  # which the reads tell of
+            self._log.warn("Graph does not tell of changes in {room}, it is polled: {error}{hint}",
+                           room=room.email, integration=self._integration, error=str(error),
+                           hint=_REACHABLE if is_handshake else "")
+
+    def _wait_s(self, failures: int) -> float:
+        return min(RETRY_LIMIT_S, RETRY_FIRST_S * 2.0 ** min(failures - 1, 20)) * (1 + self._jitter() / 10)
 
     def _broke(self, _error: Exception, attempt: int, delay_s: float) -> None:
         """A bug; the poller calls this while it handles the error."""
