@@ -1,6 +1,6 @@
 """How fast the calendar service answers endpoints, beside a bare twisted.web resource and nginx in the same run.
 
-    python bench/calendar_service.py             4,000 endpoints, 40 meetings each; takes about four minutes
+    python bench/calendar_service.py             4,000 endpoints, 40 meetings each; takes about five minutes
     python bench/calendar_service.py --smoke     a few of everything, to see that it runs
 
 All servers are processes of their own, driven by another process over real TLS with the same certificate:
@@ -216,6 +216,16 @@ def restart(sizes: Sizes, directory: Path) -> None:
               f"{filled:.0f} MB before, {server.resident_mb():.0f} MB after")
 
 
+def autodiscover(sizes: Sizes, directory: Path) -> None:
+    """Every endpoint connects within ten seconds and asks where its calendar is."""
+    with python_server("otjd", directory, sizes.meetings) as server:
+        before = server.cpu_s()
+        result = load(server, "restart", 30, sizes.endpoints, sizes.within_s, "autodiscover")
+        print(f"\nAutodiscover, {sizes.endpoints} endpoints within {sizes.within_s:g} s: all served after "
+              f"{result['seconds']:.1f} s, {result['failed']:.0f} failed, p99 {result['p99_ms']:.0f} ms, "
+              f"{(server.cpu_s() - before) / sizes.endpoints * 1000:.2f} ms CPU an endpoint with its sign-in")
+
+
 def poll(sizes: Sizes, directory: Path, shape: str) -> None:
     """Every endpoint polls once a minute; then as fast as it goes."""
     finds, gets = SHAPES[shape]
@@ -242,7 +252,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--only", choices=("compare", "restart", "light", "heavy"))
+    parser.add_argument("--only", choices=("compare", "restart", "autodiscover", "light", "heavy"))
     parser.add_argument("--endpoints", type=int)
     parser.add_argument("--meetings", type=int)
     return parser.parse_args(arguments)
@@ -261,6 +271,8 @@ def main() -> None:
             write_world(directory, sizes.endpoints)
         if options.only in (None, "restart"):
             restart(sizes, directory)
+        if options.only in (None, "autodiscover"):
+            autodiscover(sizes, directory)
         for shape in SHAPES:
             if options.only in (None, shape):
                 poll(sizes, directory, shape)

@@ -2,12 +2,12 @@
 
     python -m bench.support.load closed  PORT SECONDS CONNECTIONS ENDPOINTS
     python -m bench.support.load poll    PORT SECONDS ENDPOINTS light|heavy EVERY_S
-    python -m bench.support.load restart PORT SECONDS ENDPOINTS WITHIN_S
+    python -m bench.support.load restart PORT SECONDS ENDPOINTS WITHIN_S [autodiscover]
 
 `closed` asks as fast as answers come, for one endpoint after the other, with Basic. `poll` lets every endpoint
 poll in turn, with Digest, on a kept connection; without a pause where EVERY_S is 0. `restart` lets all endpoints
-connect within a time, half with NTLM and half with Digest. Each prints one line of JSON: `requests`, `failed`,
-`seconds`, `p50_ms`, `p99_ms`, `cpu_s`.
+connect within a time, half with NTLM and half with Digest, and list their meetings or ask Autodiscover. Each
+prints one line of JSON: `requests`, `failed`, `seconds`, `p50_ms`, `p99_ms`, `cpu_s`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from bench.support.calendar_server import PASSWORD
 from bench.support.sign_in import digest, ntlm_first, ntlm_second
 
 PATH = "/EWS/Exchange.asmx"
+AUTODISCOVER = "/Autodiscover/Autodiscover.svc"
+SETTINGS = ("InternalEwsUrl", "ExternalEwsUrl", "EwsSupportedSchemas", "UserDisplayName", "CasVersion",
+            "MobileMailboxPolicy")
 SHAPES = {"light": (1, 2), "heavy": (2, 10)}
 """How many FindItems and GetItems a poll consists of."""
 
@@ -80,10 +83,23 @@ def get_item(item_id: bytes) -> bytes:
         f'<m:ItemIds><t:ItemId Id="{item_id.decode()}"/></m:ItemIds></m:GetItem>').encode()
 
 
-def request(body: bytes, authorization: str) -> bytes:
+def get_user_settings(number: int) -> bytes:
+    """Where the calendar of an endpoint's room is, as Microsoft's managed API asks for it."""
+    wanted = "".join(f"<a:Setting>{name}</a:Setting>" for name in SETTINGS)
+    return ('<?xml version="1.0" encoding="utf-8"?><soap:Envelope '
+            'xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/" '
+            'xmlns:a="http://schemas.microsoft.com/exchange/2010/Autodiscover"><soap:Header>'
+            "<a:RequestedServerVersion>Exchange2010_SP2</a:RequestedServerVersion></soap:Header><soap:Body>"
+            "<a:GetUserSettingsRequestMessage><a:Request><a:Users><a:User>"
+            f"<a:Mailbox>room{number}@example.com</a:Mailbox></a:User></a:Users>"
+            f"<a:RequestedSettings>{wanted}</a:RequestedSettings></a:Request></a:GetUserSettingsRequestMessage>"
+            "</soap:Body></soap:Envelope>").encode()
+
+
+def request(body: bytes, authorization: str, path: str = PATH) -> bytes:
     """An HTTP request."""
     header = f"Authorization: {authorization}\r\n" if authorization else ""
-    head = (f"POST {PATH} HTTP/1.1\r\nHost: otj.example.com\r\nUser-Agent: bench/1.0\r\n"
+    head = (f"POST {path} HTTP/1.1\r\nHost: otj.example.com\r\nUser-Agent: bench/1.0\r\n"
             f"Content-Type: text/xml; charset=utf-8\r\nContent-Length: {len(body)}\r\n{header}\r\n")
     return head.encode() + body
 
@@ -284,17 +300,20 @@ def polling(number: int, shape: str, starts_at: float, tally: Tally, *, until: f
             return
 
 
-def signing_in(number: int, starts_at: float, tally: Tally) -> Script:
-    """Connect, sign in and list the meetings, as after a restart of the node."""
+def signing_in(number: int, starts_at: float, tally: Tally, asks: str) -> Script:
+    """Connect, sign in and list the meetings, as after a restart of the node, or ask Autodiscover."""
     yield starts_at
-    user, view = f"room{number}", find_item()
+    body, path, good = find_item(), PATH, b'"Success"'
+    if asks == "autodiscover":
+        body, path, good = get_user_settings(number), AUTODISCOVER, b"<Name>ExternalEwsUrl</Name>"
+    user = f"room{number}"
     if number % 2:
-        answer = yield request(b"", ntlm_first())
-        answer = yield request(view, ntlm_second(answer.challenge("NTLM"), user, PASSWORD))
+        answer = yield request(b"", ntlm_first(), path)
+        answer = yield request(body, ntlm_second(answer.challenge("NTLM"), user, PASSWORD), path)
     else:
-        answer = yield request(view, "")
-        answer = yield request(view, digest(answer.challenge("Digest"), user, PASSWORD, PATH, 1))
-    tally.failed += answer.status != 200 or b'"Success"' not in answer.body
+        answer = yield request(body, "", path)
+        answer = yield request(body, digest(answer.challenge("Digest"), user, PASSWORD, path, 1), path)
+    tally.failed += answer.status != 200 or good not in answer.body
 
 
 def scripts(kind: str, arguments: list[str], began: float, until: float, tally: Tally) -> list[Script]:
@@ -308,7 +327,7 @@ def scripts(kind: str, arguments: list[str], began: float, until: float, tally: 
         return [polling(n, arguments[1], began + n * every_s / number, tally, until=until, pause_s=every_s)
                 for n in range(number)]
     spread = float(arguments[1]) / number
-    return [signing_in(n, began + n * spread, tally) for n in range(number)]
+    return [signing_in(n, began + n * spread, tally, "".join(arguments[2:])) for n in range(number)]
 
 
 def main() -> None:
