@@ -43,9 +43,9 @@ LIMITS = DocumentLimits(depth=16, elements=1_000)
 """Of a request: a hundred users with all settings take half of it."""
 USERS_LIMIT = 100
 """Users, or domains, of a request: as many as Exchange takes."""
-SETTINGS_LIMIT = 200
+SETTINGS_LIMIT = 128
 """Settings of a request; Exchange knows about a hundred."""
-OWN_LIMIT = 4
+OWN_LIMIT = 2
 """How often a request may name what there are settings for; once is enough for every known client."""
 MESSAGE_ID_LIMIT = 256
 """Characters of a MessageID that is repeated in the answer."""

@@ -188,8 +188,8 @@ def test_soap_1_2_is_answered_in_kind() -> None:
     message("GetUserSettings", settings("UserDN")), message("GetUserSettings", users() + settings("UserDN")),
     message("GetUserSettings", users(ROOM) + settings()), message("GetUserSettings", users(ROOM) + settings("")),
     message("GetUserSettings", users(*[f"u{n}@example.com" for n in range(101)]) + settings("UserDN")),
-    message("GetUserSettings", users(ROOM) + settings(*[f"S{n}" for n in range(201)])),
-    message("GetUserSettings", users(*[ROOM] * 5) + settings("UserDN")),
+    message("GetUserSettings", users(ROOM) + settings(*[f"S{n}" for n in range(129)])),
+    message("GetUserSettings", users(*[ROOM] * 3) + settings("UserDN")),
     message("GetDomainSettings", domains("example.com")),
     message("GetDomainSettings", settings("ExternalEwsUrl"))])
 def test_what_lacks_something_or_asks_for_too_much_is_an_invalid_request(request_: str) -> None:
