@@ -105,7 +105,7 @@ class Access:
 
     def challenges(self) -> tuple[str, ...]:
         """The WWW-Authenticate lines of a 401."""
-        lines = {"ntlm": "NTLM", "basic": 'Basic realm="exchange.example.com"',
+        lines = {"negotiate": "Negotiate", "ntlm": "NTLM", "basic": 'Basic realm="exchange.example.com"',
                  "bearer": 'Bearer client_id="00000002-0000-0ff1-ce00-000000000000", '
                            'trusted_issuers="", token_types="app_asserted_user_v1"'}
         return tuple(lines[scheme] for scheme in self._settings.schemes)
@@ -120,7 +120,7 @@ class Access:
             return Judged(challenges=self.challenges())
         if known == "basic":
             return self._basic(rest)
-        return self._bearer(rest.strip()) if known == "bearer" else self._ntlm(rest, connection)
+        return self._bearer(rest.strip()) if known == "bearer" else self._ntlm(scheme, rest, connection)
 
     def _basic(self, credentials: str) -> Judged:
         try:
@@ -144,7 +144,7 @@ class Access:
                  f'{line}, error="invalid_token", error_description="{reason}"' for line in self.challenges())
         return Judged(challenges=tuple(lines))
 
-    def _ntlm(self, credentials: str, connection: Connection) -> Judged:
+    def _ntlm(self, scheme: str, credentials: str, connection: Connection) -> Judged:
         negotiate, challenge = connection.negotiate, connection.challenge
         connection.negotiate = connection.challenge = b""
         connection.account = None
@@ -156,7 +156,7 @@ class Access:
                 connection.challenge = ntlm.write_challenge(
                     ntlm.read_negotiate(message), self._random_bytes(ntlm.CHALLENGE_BYTES), self._now(),
                     ntlm.ServerNames("EXAMPLE", "EX01", "example.com", "ex01.example.com"))
-                line = f"NTLM {base64.b64encode(connection.challenge).decode('ascii')}"
+                line = f"{scheme} {base64.b64encode(connection.challenge).decode('ascii')}"
                 return Judged(challenges=(line,), is_leg=True)
             if not challenge:
                 return Judged(challenges=self.challenges())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -27,6 +29,9 @@ from otjd.simulate.exchange_throttling import busy
 from otjd.simulate.exchange_wire import Call, fault
 
 BODY_LIMIT = 16 * 1024 * 1024
+COMPRESSED_BYTES = 1024
+"""Shorter answers are not packed."""
+
 COOKIE = "X-BackEndOverrideCookie"
 _COOKIE_NUMBER = "~1941997017"
 _HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Sign in to go on.</body></html>"
@@ -99,9 +104,9 @@ class ExchangeResource(Resource):
             call = server.read(body, content_type, account, lambda n: request.getHeader(n) or "", _cookie(request))
             dialect = call.dialect
             strikes = server.fault_for(call)
-            if strikes is not None and not await self._strike(request, strikes, left):
-                return
             with server.budgets.request(account.username):
+                if strikes is not None and not await self._strike(request, strikes, left):
+                    return
                 await self._wait(server.latency_s())
                 if call.name == "GetStreamingEvents":
                     self._stream(request, call, left)
@@ -115,6 +120,8 @@ class ExchangeResource(Resource):
         if call.name == "Subscribe" and call.prefers_affinity:
             _set_cookie(request, server.backend(call))
         answer = Answer(200, written, dialect.content_type.encode())
+        if server.settings.compresses and _takes_gzip(request) and len(written) > COMPRESSED_BYTES:
+            answer = _packed(answer)
         if strikes is not None and strikes.kind == "truncated":
             _send_half(request, answer)
         else:
@@ -225,6 +232,15 @@ def _unauthorized(challenges: tuple[str, ...]) -> Answer:
     return Answer(401, headers=tuple((b"WWW-Authenticate", line.encode()) for line in challenges))
 
 
+def _takes_gzip(request: Any) -> bool:
+    return "gzip" in (request.getHeader("accept-encoding") or "").lower()
+
+
+def _packed(answer: Answer) -> Answer:
+    return replace(answer, body=gzip.compress(answer.body, compresslevel=1),
+                   headers=((b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding")))
+
+
 def _cookie(request: Any) -> str:
     value = (request.getCookie(COOKIE.encode()) or b"").decode("latin-1")
     return str(value.removesuffix(_COOKIE_NUMBER)) if value.endswith(_COOKIE_NUMBER) else ""
@@ -238,6 +254,8 @@ def _send_half(request: Any, answer: Answer) -> None:
     request.setResponseCode(answer.status)
     request.setHeader(b"content-type", answer.content_type)
     request.setHeader(b"content-length", str(len(answer.body)).encode())
+    for name, value in answer.headers:
+        request.setHeader(name, value)
     request.write(answer.body[:len(answer.body) // 2])
     if request.channel is not None:
         request.channel.loseConnection()

@@ -113,7 +113,7 @@ def _resources(item: Item) -> str:
 def _plain(body_html: str) -> str:
     if not body_html.strip():
         return ""
-    return str(_TEXT_CONTENT(html.document_fromstring(body_html))).strip()
+    return str(_TEXT_CONTENT(html.fromstring(f"<div>{body_html}</div>"))).strip()
 
 
 def _body(name: str, booking: Booking, kind: str) -> str:

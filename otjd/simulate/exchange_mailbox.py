@@ -274,7 +274,10 @@ def _change(room: str, change: Change, shape: Shape) -> str:
 
 
 def _occurrence(booking: Booking, occurrence: str) -> Instance:
-    start = original_start(occurrence)
+    try:
+        start = original_start(occurrence)
+    except ValueError:
+        raise Denied("ErrorInvalidIdMalformed") from None
     changed = booking.exceptions.get(occurrence, {})
     if start is None or changed is None or not booking.rule:
         raise Denied("ErrorItemNotFound")

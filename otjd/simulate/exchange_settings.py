@@ -9,7 +9,7 @@ from typing import Literal
 
 from lxml import etree
 
-Scheme = Literal["ntlm", "basic", "bearer"]
+Scheme = Literal["negotiate", "ntlm", "basic", "bearer"]
 ExtendedProtection = Literal["none", "allow", "require"]
 
 FaultKind = Literal["busy", "error", "503", "401", "stall", "slow", "reset", "truncated", "html"]
@@ -75,19 +75,22 @@ UNLIMITED = Throttling(None, None, None, 1000)
 class ExchangeSettings:
     """What a simulated Exchange is like.
 
-    `lockout_attempts` wrong passwords in a row lock an account. `groups` is the number of database availability
-    groups that rooms are spread over, `backends` that of the mailbox servers in each. `latency_s` are the shortest
-    and the longest time of an answer. `event_delay_s` passes between a change and its event. `max_events` are kept
-    for a subscription that nobody reads. With `moves_deleted` a deleted item is moved to Deleted Items.
+    `schemes` are offered in this order; under the name of Negotiate NTLM is taken. `lockout_attempts` wrong
+    passwords in a row lock an account. `groups` is the number of database availability groups that rooms are
+    spread over, `backends` that of the mailbox servers in each. `latency_s` are the shortest and the longest time
+    of an answer; with `compresses` long answers are packed for clients that take gzip. `event_delay_s` passes
+    between a change and its event. `max_events` are kept for a subscription that nobody reads. With
+    `moves_deleted` a deleted item is moved to Deleted Items.
     """
 
     accounts: tuple[ServiceAccount, ...]
-    schemes: tuple[Scheme, ...] = ("ntlm", "basic")
+    schemes: tuple[Scheme, ...] = ("negotiate", "ntlm", "basic")
     extended_protection: ExtendedProtection = "none"
     lockout_attempts: int = 5
     version: str = "15.2.1748.10"
     throttling: Throttling = Throttling()
     latency_s: tuple[float, float] = (0.0, 0.0)
+    compresses: bool = True
     groups: int = 1
     backends: int = 2
     affinity: bool = True

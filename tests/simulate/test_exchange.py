@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
 import pytest_twisted
 from lxml import etree
+from twisted.web.client import FileBodyProducer, readBody
+from twisted.web.http_headers import Headers
 
 from otjd.meetings.model import FreeBusyStatus
 from otjd.seam import deferred
 from otjd.simulate.certificates import Certificates
 from otjd.simulate.exchange_settings import Throttling
 from otjd.simulate.exchange_wire import item_id
+from tests.serve.clients import basic
 from tests.serve.ews_support import NAMESPACES, codes, get_folder, get_item, page_view, schema, subjects, texts
-from tests.simulate.exchange_world import LOUNGE, NOW, ROOM, VAULT, World, subscribe, world
+from tests.simulate.exchange_world import ACCOUNT, LOUNGE, NOW, ROOM, VAULT, World, envelope, subscribe, world
 
 NEEDS_SCHEMA = pytest.mark.skipif(schema() is None, reason="the schemas are not beside the checkout")
 
@@ -125,6 +130,21 @@ async def test_the_limit_of_a_find_shortens_lists_or_refuses_old_versions(
         assert len(ids(answer)) == 2
         assert texts(answer, ".//m:RootFolder/@IncludesLastItemInRange") == ["false"]
         assert codes((await served.ask(view(), version="Exchange2007_SP1"))[0]) == ["ErrorExceededFindCountLimit"]
+
+
+async def test_a_long_answer_is_packed_for_who_takes_gzip(served: World) -> None:
+    for hour in range(24):
+        served.book(minutes=60 * hour)
+    async def answer(accepted: bytes) -> tuple[list[bytes], bytes]:
+        body = FileBodyProducer(BytesIO(envelope(view()).encode()))  # type: ignore[no-untyped-call]
+        response = await served.agent.request(b"POST", served.url.encode(), Headers({
+            b"Authorization": [basic(ACCOUNT.username, "right").encode()], b"Content-Type": [b"text/xml"],
+            b"Accept-Encoding": [accepted]}), body)
+        return response.headers.getRawHeaders(b"Content-Encoding", []), await readBody(response)
+
+    packed, plain = await answer(b"gzip, deflate"), await answer(b"identity")
+    assert (packed[0], plain[0]) == ([b"gzip"], [])
+    assert gzip.decompress(packed[1]) == plain[1]
 
 
 # --- items ---
@@ -329,3 +349,16 @@ async def test_requests_are_counted_by_operation_and_room(served: World) -> None
     await served.ask(subscribe())
     assert served.server.requests == {"FindItem": 2, "Subscribe": 1}
     assert served.server.rooms_asked["FindItem", LOUNGE] == 1
+
+
+async def test_a_body_of_nothing_but_a_comment_is_empty_text(served: World) -> None:
+    served.book(body_html="<!-- nothing to see -->")
+    found = ids(await served.ask(view()))
+    answer = await served.ask(item(*found, shape=fields("item:TextBody")))
+    assert texts(answer, ".//t:TextBody") == [""]
+
+
+async def test_ids_that_were_never_given_out_are_malformed(served: World) -> None:
+    series = served.book(rule="FREQ=DAILY;COUNT=3")
+    answer = await served.ask(item(item_id(ROOM, series.id, "whenever"), "", "Zm9yZ2Vk"))
+    assert codes(answer[0]) == ["ErrorInvalidIdMalformed", "ErrorInvalidIdEmpty", "ErrorInvalidIdMalformed"]

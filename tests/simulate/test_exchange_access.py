@@ -73,20 +73,23 @@ async def test_a_changed_password_counts_from_the_next_sign_in_on(served: World)
     assert await status(served, basic(NAME, "fresh")) == 200
 
 
-async def test_ntlm_is_for_the_connection(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def talk(password: str) -> list[int]:
-        session = requests.Session()
-        session.auth = HttpNtlmAuth("EXAMPLE\\svc-otj", password)
-        told = [session.post(served.url, envelope(view()), headers={"Content-Type": "text/xml"}).status_code
-                for _ in range(3)]
-        session.close()
-        return told
+@pytest.mark.parametrize("schemes", [("ntlm", "basic"), ("negotiate", "ntlm"), ("negotiate",)])
+async def test_ntlm_is_for_the_connection(schemes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+                                          server_certificates: Certificates) -> None:
+    async with world(server_certificates, schemes=schemes) as served:
+        def talk(password: str) -> list[int]:
+            session = requests.Session()
+            session.auth = HttpNtlmAuth("EXAMPLE\\svc-otj", password)
+            told = [session.post(served.url, envelope(view()), headers={"Content-Type": "text/xml"}).status_code
+                    for _ in range(3)]
+            session.close()
+            return told
 
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(served.certificates.ca_certificate))
-    assert await in_thread(talk, "right") == [200, 200, 200]
-    assert served.server.access.handshakes == served.server.access.attempts[NAME]
-    assert await in_thread(talk, "wrong") == [401, 401, 401]
-    assert served.server.access.refused[NAME] == 3
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(served.certificates.ca_certificate))
+        assert await in_thread(talk, "right") == [200, 200, 200]
+        assert served.server.access.handshakes == served.server.access.attempts[NAME]
+        assert await in_thread(talk, "wrong") == [401, 401, 401]
+        assert served.server.access.refused[NAME] == 3
 
 
 async def test_an_ntlm_answer_on_a_connection_that_was_not_asked_is_refused(served: World) -> None:

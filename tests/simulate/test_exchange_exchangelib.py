@@ -164,6 +164,15 @@ async def test_a_stream_tells_what_is_booked_changed_and_cancelled(served: World
     assert len(served.server.subscriptions) == 0
 
 
+async def test_events_are_pulled(served: World) -> None:
+    calendar = await in_thread(lambda: account(served).calendar)
+    subscription_id, watermark = await in_thread(calendar.subscribe_to_pull)
+    booking = served.book()
+    served.calendars.change(ROOM, booking.id, subject="Another")
+    notifications = await in_thread(lambda: list(calendar.get_events(subscription_id, watermark)))
+    assert [type(e) for n in notifications for e in n.events] == [CreatedEvent, ModifiedEvent]
+
+
 async def test_items_are_synchronised(served: World) -> None:
     kept, gone = served.book(subject="Kept"), served.book(minutes=90, subject="Gone")
 
