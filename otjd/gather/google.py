@@ -26,7 +26,7 @@ from otjd.protocol.google_calendar import (
     free_busy_url,
 )
 from otjd.protocol.google_errors import only_times
-from otjd.protocol.google_events import SEES_EVENTS, EventsPage, read_changes, read_events, read_free_busy
+from otjd.protocol.google_events import SEES_NO_EVENTS, EventsPage, read_changes, read_events, read_free_busy
 from otjd.seam import InThread
 
 TOKEN_FROM_BYTES = 64 * 1024
@@ -197,7 +197,7 @@ class GoogleSource:
                                                        reading.taken)
             reading.add(page, len(answer.body))
             page_token = page.next_page
-            if page.role not in SEES_EVENTS:
+            if page.role in SEES_NO_EVENTS:
                 raise RoomError(only_times(self._account, room))
             if not page_token or len(reading.versions) > EVENTS_LIMIT or reading.size >= BYTES_LIMIT:
                 break

@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from otjd.meetings.model import CalendarItemType, FreeBusyStatus, Invitation, Organizer
 
-SEES_EVENTS = ("reader", "writerWithoutPrivateAccess", "writer", "owner")
-"""Roles that see more than times (`accessRole`)."""
+SEES_NO_EVENTS = ("none", "freeBusyReader")
+"""Roles that see times at most (`accessRole`)."""
 
-SEES_PRIVATE = ("writer", "owner")
-"""Roles that see what a private event is about."""
+SEES_NO_DETAILS = ("reader", "writerWithoutPrivateAccess")
+"""Roles that do not see what a private event is about."""
 
 NO_BOOKINGS = ("workingLocation", "birthday")
 """Values of `eventType` that do not book anything."""
@@ -88,29 +88,32 @@ def _take(page: EventsPage, item: dict[str, Any], zone: tzinfo, unchanged: froze
     """Add one event to its page."""
     event_id = _text(item.get("id"))
     start, end = _time(item.get("start"), zone), _time(item.get("end"), zone)
-    occurrence = _occurrence(item.get("originalStartTime"), zone) if item.get("recurringEventId") else ""
+    occurrence, was_moved = "", False
+    if item.get("recurringEventId"):
+        original = item.get("originalStartTime")
+        original_start = start if original == item.get("start") else _time(original, zone)
+        was_moved = original_start != start
+        occurrence = _occurrence(original, original_start)
     key = (_text(item.get("iCalUID")) or _text(item.get("recurringEventId")) or event_id, occurrence)
     if page.taken.setdefault(key, event_id) != event_id:
         key = (event_id, occurrence)  # two bookings that share a uid: both are shown
-    version = hash((event_id, _text(item.get("etag")), start, end))
+    version = hash((key, event_id, _text(item.get("etag")), _text(item.get("updated")), start, end))
     page.entries.append((*key, end))
     page.versions.append(version)
-    if item.get("visibility") in _PRIVATE and page.role not in SEES_PRIVATE and "summary" not in item:
+    if item.get("visibility") in _PRIVATE and page.role in SEES_NO_DETAILS and "summary" not in item:
         page.hidden += 1
     if version in unchanged:
         page.same.append(key)
     else:
-        page.fresh.append(_invitation(item, key, start, max(start, end), zone))
+        item_type = (CalendarItemType.SINGLE if not occurrence else
+                     CalendarItemType.EXCEPTION if was_moved else CalendarItemType.OCCURRENCE)
+        page.fresh.append(_invitation(item, key, start, max(start, end), item_type))
 
 
 def _invitation(item: dict[str, Any], key: tuple[str, str], start: datetime, end: datetime,
-                zone: tzinfo) -> Invitation:
+                item_type: CalendarItemType) -> Invitation:
     """An event as an invitation. A booking that the room has declined does not take place in it."""
     uid, occurrence = key
-    item_type = CalendarItemType.SINGLE
-    if occurrence:
-        was_moved = _time(item.get("originalStartTime"), zone) != start
-        item_type = CalendarItemType.EXCEPTION if was_moved else CalendarItemType.OCCURRENCE
     return Invitation(
         uid=uid, occurrence=occurrence, start_time=start, end_time=end, item_type=item_type,
         subject=_text(item.get("summary")), location=_text(item.get("location")),
@@ -139,12 +142,12 @@ def _is_declined(item: Mapping[str, Any]) -> bool:
     return False
 
 
-def _occurrence(original: Any, zone: tzinfo) -> str:
+def _occurrence(original: Any, start: datetime) -> str:
     """The original start of an occurrence; of an all-day one its date, in whatever zone the calendar is."""
     day = _mapping(original).get("date")
     if isinstance(day, str):
         return date.fromisoformat(day).strftime("%Y%m%dT000000Z")
-    return _time(original, zone).strftime("%Y%m%dT%H%M%SZ")
+    return start.strftime("%Y%m%dT%H%M%SZ")
 
 
 def _time(value: Any, zone: tzinfo) -> datetime:

@@ -177,13 +177,20 @@ async def test_pages_without_end_are_given_up(certificates: Certificates) -> Non
         assert subjects(await world.source.read(ROOM, WINDOW, memory)) == []
 
 
-@pytest.mark.parametrize("role", ["none", "freeBusyReader", ""])
+@pytest.mark.parametrize("role", ["none", "freeBusyReader"])
 async def test_a_calendar_that_shows_nothing_but_times_is_an_error_of_the_room(role: str,
                                                                                certificates: Certificates) -> None:
     async with google(certificates) as world:
         world.role = role
         with pytest.raises(RoomError, match=rf"{ACCOUNT} may only see when {ROOM} is busy.*share it"):
             await world.source.read(ROOM, WINDOW, None)
+
+
+async def test_a_server_that_does_not_tell_how_a_calendar_is_shared_is_read_all_the_same(
+        certificates: Certificates) -> None:
+    async with google(certificates) as world:
+        world.answer = lambda _: (200, {"items": [event(1)]})
+        assert subjects(await world.source.read(ROOM, WINDOW, None)) == ["1"]
 
 
 async def test_private_meetings_without_details_are_told_of_once(certificates: Certificates,

@@ -133,6 +133,13 @@ def test_two_bookings_with_the_same_uid_are_both_there() -> None:
     assert read_events(answer({**EVENT, "id": "third"}), taken=found.taken).fresh[0].uid == "third"
 
 
+def test_a_booking_that_loses_its_namesake_is_built_again_under_its_own_uid() -> None:
+    other = {**EVENT, "id": "other"}
+    known = page(EVENT, other)
+    left = read_events(answer(other), known.versions, "writer")
+    assert ([one.uid for one in left.fresh], left.same) == (["abc123@google.com"], [])
+
+
 def test_what_was_known_is_not_built_again_until_it_changes() -> None:
     moved, edited = ({**EVENT, "id": name, "iCalUID": name} for name in ("moved", "edited"))
     first = page(EVENT, moved, edited)
