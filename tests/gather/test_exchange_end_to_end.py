@@ -1,0 +1,351 @@
+"""The source against the simulated Exchange, which was built from the same documents by other hands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from otjd.simulate.exchange_settings import Fault, ServiceAccount, Throttling
+from tests.simulate.exchange_world import ACCOUNT, ADA, LOUNGE, NOW, ROOM, VAULT, World
+from tests.simulate.exchange_world import world as simulated
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import deferToThread
+
+from otjd.gather.exchange import ExchangeSource
+from otjd.gather.exchange_autodiscover import Autodiscover, FixedPlace, Locator
+from otjd.gather.exchange_client import ExchangeClient
+from otjd.gather.exchange_login import BasicLogin, Gate, Login, NtlmLogin
+from otjd.gather.exchange_streaming import COALESCE_S
+from otjd.gather.source import RoomError, ThrottledError, UnauthorizedError, UnreachableError
+from otjd.meetings.model import CalendarItemType, Window
+from otjd.outbound.client import HttpClient
+from otjd.rules.properties import flat_properties
+from otjd.seam import deferred
+from otjd.simulate.certificates import Certificates, make_certificates
+from tests.outbound.servers import reactor, until
+
+WINDOW = Window(NOW - timedelta(days=1), NOW + timedelta(days=7))
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"), ["exchange.example.com"], NOW)
+
+
+class Reader:
+    """The source, with what it told and spent."""
+
+    def __init__(self, world: World, *, scheme: str = "basic", password: str = "right", username: str = "",
+                 is_found: bool = False) -> None:
+        self.world = world
+        self.spent: list[int] = []
+        self.changed: list[str] = []
+        self.http = HttpClient(reactor, ca_file=world.certificates.ca_certificate, connections_per_host=20)
+        name = username or ACCOUNT.username
+        kind = NtlmLogin if scheme == "ntlm" else BasicLogin
+        login: Login = kind(self.http, Gate(world.clock, name), name, password)
+        locator: Locator = FixedPlace(world.url)
+        if is_found:
+            locator = Autodiscover(
+                login=login, http=self.http, account=name, clock=world.clock, spend=self.spent.append,
+                urls=(f"https://localhost:{world.port}/autodiscover/autodiscover.svc",))
+        client = ExchangeClient(login=login, locator=locator, spend=self.spent.append, clock=world.clock,
+                                in_thread=deferToThread)
+        self.source = ExchangeSource(client, clock=world.clock, in_thread=deferToThread, jitter=lambda: 0.0)
+
+    async def read(self, memory: Any = None, room: str = ROOM) -> Any:
+        return await self.source.read(room, WINDOW, memory)
+
+    async def listen(self, *rooms: str) -> None:
+        self.source.start(self.changed.append)
+        self.source.watch(rooms)
+        await self.until(lambda: all(self.source.is_told_of(room) for room in rooms))
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait until something holds, while time passes."""
+        def passing() -> bool:
+            if holds():
+                return True
+            self.world.clock.advance(0.1)
+            return False
+
+        await until(passing)
+
+    async def news(self) -> list[str]:
+        """What was told by the time that a wait for more would end."""
+        await until(lambda: self.pending)
+        self.world.clock.advance(COALESCE_S)
+        told, self.changed[:] = list(self.changed), []
+        return sorted(told)
+
+    @property
+    def pending(self) -> Any:
+        return self.source._streams._pending
+
+    async def close(self) -> None:
+        await self.source.stop()
+        await self.http.close()
+
+
+@asynccontextmanager
+async def reading(certificates: Certificates, *, settings: dict[str, Any] | None = None,
+                  **reader: Any) -> AsyncIterator[tuple[World, Reader]]:
+    async with simulated(certificates, **(settings or {})) as world:
+        made = Reader(world, **reader)
+        try:
+            yield world, made
+        finally:
+            await made.close()
+
+
+async def test_bookings_come_with_all_that_rules_need(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        booking = world.book(body_html="<p>Join <a href='https://x.example/1'>here</a></p>", location="Oslo",
+                             is_private=True, properties={"TeamsVtcConferenceId": "1150093344"})
+        series = world.book(minutes=120, rule="FREQ=DAILY;COUNT=3")
+        found = await reader.read()
+        first, *others = sorted(found.invitations, key=lambda one: one.start_time)
+        assert (first.uid, first.subject, first.location, first.organizer) == (booking.uid, "Weekly", "Oslo", ADA)
+        assert "https://x.example/1" in first.body_html
+        assert (first.is_private, first.start_time, first.end_time) == (True, booking.start_time, booking.end_time)
+        assert flat_properties(first.properties)["teams_vtc_conference_id"] == "1150093344"
+        assert {one.uid for one in others} == {series.uid}
+        assert [one.occurrence for one in others] == [
+            f"{series.start_time + timedelta(days=n):%Y%m%dT%H%M%SZ}" for n in range(3)]
+        assert {one.item_type for one in others} == {CalendarItemType.OCCURRENCE}
+        assert sum(reader.spent) == found.requests == 2
+
+
+async def test_only_what_changed_is_asked_for_again(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        bookings = [world.book(minutes=60 * n) for n in range(1, 31)]
+        first = await reader.read()
+        assert (len(first.invitations), first.requests) == (30, 4)
+        world.calendars.change(ROOM, bookings[4].id, subject="Changed")
+        world.calendars.cancel(ROOM, bookings[5].id)
+        second = await reader.read(first.memory)
+        assert [one.subject for one in second.invitations] == ["Changed"]
+        assert len(second.unchanged) == 28
+        assert (await reader.read(second.memory)).requests == 1
+
+
+async def test_a_moved_occurrence_stays_the_same_occurrence(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        series = world.book(rule="FREQ=DAILY;COUNT=3")
+        first = await reader.read()
+        stamp = f"{series.start_time + timedelta(days=1):%Y%m%dT%H%M%SZ}"
+        start = series.start_time + timedelta(hours=30)
+        world.calendars.change_occurrence(ROOM, series.id, stamp, start_time=start,
+                                          end_time=start + timedelta(hours=1))
+        second = await reader.read(first.memory)
+        moved = [one for one in second.invitations if one.item_type is CalendarItemType.EXCEPTION]
+        assert [(one.uid, one.occurrence) for one in moved] == [(series.uid, stamp)]
+        assert {one.occurrence for one in second.invitations} | {o for _, o in second.unchanged} == {
+            one.occurrence for one in first.invitations}
+
+
+async def test_more_meetings_than_the_policy_allows_in_one_answer_are_all_read(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        for n in range(700):
+            world.book(minutes=n)
+        assert len((await reader.read()).invitations) == 700
+
+
+async def test_sweeps_tell_which_rooms_changed(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        rooms = [ROOM, LOUNGE, VAULT, "nobody@example.com"]
+        world.book(LOUNGE)
+        before = await reader.source.sweep(rooms, WINDOW)
+        assert [isinstance(before.get(room), bytes) for room in rooms] == [True, True, True, False]
+        assert isinstance(before["nobody@example.com"], RoomError)
+        assert await reader.source.sweep(rooms[:3], WINDOW) == {room: before[room] for room in rooms[:3]}
+        world.book(ROOM)
+        after = await reader.source.sweep(list(reversed(rooms)), WINDOW)
+        assert [room for room in rooms[:3] if after[room] != before[room]] == [ROOM]
+        world.pass_time(timedelta(seconds=30))
+        again = await reader.source.sweep(rooms, WINDOW)
+        assert {room: again[room] for room in rooms[:3]} == {room: after[room] for room in rooms[:3]}
+
+
+async def test_streams_tell_of_changes_a_moment_later(certificates: Certificates) -> None:
+    async with reading(certificates, settings={"groups": 1}) as (world, reader):
+        await reader.listen(ROOM, LOUNGE)
+        assert await reader.news() == sorted([ROOM, LOUNGE]), "what happened before is looked at once"
+        booking = world.book(ROOM)
+        assert await reader.news() == [ROOM]
+        world.calendars.change(ROOM, booking.id, subject="Again")
+        world.calendars.change(ROOM, booking.id, subject="And again")
+        world.book(LOUNGE)
+        assert await reader.news() == sorted([ROOM, LOUNGE])
+        world.calendars.cancel(ROOM, booking.id)
+        assert await reader.news() == [ROOM]
+        assert world.server.requests["GetStreamingEvents"] == 1
+
+
+async def test_rooms_of_other_groups_have_streams_of_their_own(certificates: Certificates) -> None:
+    account = ServiceAccount(ACCOUNT.username, "right")
+    settings = {"groups": 3, "accounts": (account,)}
+    async with reading(certificates, settings=settings, is_found=True) as (world, reader):
+        rooms = [f"r{n}@example.com" for n in range(12)]
+        for room in rooms:
+            world.calendars.add_room(room)
+        await reader.listen(*rooms)
+        assert await reader.news() == sorted(rooms)
+        groups = {world.server.group(room) for room in rooms}
+        assert world.server.requests["GetStreamingEvents"] == len(groups) > 1
+        for room in rooms:
+            world.book(room)
+        assert await reader.news() == sorted(rooms)
+
+
+async def test_a_stream_that_breaks_is_opened_again_and_its_rooms_are_read(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        await reader.listen(ROOM, LOUNGE)
+        await reader.news()
+        await world.server.site.close()
+        await until(lambda: not reader.source.is_told_of(ROOM))
+        world.book(ROOM)
+        await reader.until(lambda: reader.source.is_told_of(ROOM))
+        assert await reader.news() == sorted([ROOM, LOUNGE])
+        assert world.server.requests["Subscribe"] == 2, "they were still there"
+
+
+async def test_subscriptions_that_the_server_forgot_are_made_anew(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        await reader.listen(ROOM, LOUNGE)
+        await reader.news()
+        world.server.subscriptions.forget()
+        await until(lambda: not reader.source.is_told_of(ROOM))
+        await reader.until(lambda: reader.source.is_told_of(ROOM) and reader.source.is_told_of(LOUNGE))
+        await reader.until(lambda: not reader.pending)
+        assert set(reader.changed) == {ROOM, LOUNGE}
+        reader.changed.clear()
+        world.book(LOUNGE)
+        assert await reader.news() == [LOUNGE]
+
+
+async def test_a_stream_that_ends_by_its_time_is_opened_again_without_reading_everything(
+        certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        await reader.listen(ROOM)
+        await reader.news()
+        world.pass_time(timedelta(minutes=30))
+        await reader.until(lambda: world.server.requests["GetStreamingEvents"] == 2)
+        await reader.until(lambda: reader.source.is_told_of(ROOM))
+        assert not reader.pending
+        world.book(ROOM)
+        assert await reader.news() == [ROOM]
+
+
+async def test_rooms_come_and_go_while_a_stream_is_open(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        await reader.listen(ROOM)
+        await reader.news()
+        reader.source.watch([ROOM, LOUNGE])
+        await reader.until(lambda: reader.source.is_told_of(LOUNGE))
+        reader.source.watch([LOUNGE])
+        assert not reader.source.is_told_of(ROOM)
+        await reader.until(lambda: world.server.requests["Unsubscribe"] == 1)
+        await reader.until(lambda: reader.source.is_told_of(LOUNGE) and not reader.pending)
+        world.clock.advance(COALESCE_S)
+        reader.changed.clear()
+        world.book(ROOM)
+        world.book(LOUNGE)
+        assert await reader.news() == [LOUNGE]
+
+
+async def test_a_room_that_may_not_be_impersonated_costs_no_other(certificates: Certificates) -> None:
+    async with reading(certificates) as (_, reader):
+        with pytest.raises(RoomError, match="ApplicationImpersonation"):
+            await reader.read(room=VAULT)
+        with pytest.raises(RoomError, match="there is no mailbox"):
+            await reader.read(room="nobody@example.com")
+        reader.source.start(reader.changed.append)
+        reader.source.watch([ROOM, VAULT])
+        await reader.until(lambda: reader.source.is_told_of(ROOM))
+        assert not reader.source.is_told_of(VAULT)
+
+
+@pytest.mark.parametrize("scheme", ["basic", "ntlm"])
+async def test_a_wrong_password_is_tried_once_by_all_who_ask(certificates: Certificates, scheme: str) -> None:
+    async with reading(certificates, scheme=scheme, password="wrong") as (world, reader):
+        reader.source.start(reader.changed.append)
+        reader.source.watch([ROOM, LOUNGE])
+        asked = [deferred(reader.read(room=room)) for room in (ROOM, LOUNGE) * 4]
+        asked.append(deferred(reader.source.sweep([ROOM], WINDOW)))
+        for one in asked:
+            with pytest.raises(UnauthorizedError):
+                await one
+        world.clock.advance(60)
+        with pytest.raises(UnauthorizedError):
+            await reader.read()
+        assert sum(world.server.access.refused.values()) == 1
+
+
+@pytest.mark.parametrize("protection", ["none", "allow", "require"])
+async def test_ntlm_is_bound_to_the_servers_certificate(certificates: Certificates, protection: str) -> None:
+    settings = {"extended_protection": protection}
+    async with reading(certificates, scheme="ntlm", settings=settings) as (world, reader):
+        world.book()
+        assert len((await reader.read()).invitations) == 1
+        await reader.read()
+        assert world.server.access.unbound == 0
+        assert world.server.access.handshakes == 1, "the connection is signed in"
+
+
+async def test_ntlm_carries_streams_beside_reads(certificates: Certificates) -> None:
+    async with reading(certificates, scheme="ntlm", username="EXAMPLE\\svc-otj") as (world, reader):
+        await reader.listen(ROOM)
+        await reader.news()
+        world.book()
+        assert await reader.news() == [ROOM]
+        assert len((await reader.read()).invitations) == 1
+
+
+async def test_autodiscover_finds_the_server(certificates: Certificates) -> None:
+    async with reading(certificates, is_found=True) as (world, reader):
+        world.book()
+        assert len((await reader.read()).invitations) == 1
+        with pytest.raises(RoomError):
+            await reader.read(room="nobody@example.com")
+
+
+async def test_a_busy_server_is_left_alone_for_as_long_as_it_says(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        world.server.faults.append(Fault("busy", back_off=timedelta(seconds=42)))
+        with pytest.raises(ThrottledError) as caught:
+            await reader.read()
+        assert (caught.value.retry_after, caught.value.room) == (timedelta(seconds=42), ROOM)
+
+
+@pytest.mark.parametrize(("kind", "error"), [
+    ("error", RoomError), ("503", ThrottledError), ("reset", UnreachableError), ("truncated", UnreachableError),
+    ("html", UnreachableError)])
+async def test_faults_are_told_apart_and_the_next_read_works(certificates: Certificates, kind: Any,
+                                                             error: type[Exception]) -> None:
+    async with reading(certificates) as (world, reader):
+        world.book()
+        await reader.read()
+        # a kept connection that ends may have been closed before: the request goes out once more
+        world.server.faults.append(Fault(kind, times=2 if kind == "reset" else 1))
+        with pytest.raises(error):
+            await reader.read()
+        assert len((await reader.read()).invitations) == 1
+
+
+async def test_a_single_refusal_of_a_right_password_is_overlooked(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        await reader.read()
+        world.server.faults.append(Fault("401", times=1))
+        assert (await reader.read()).invitations == []
+
+
+async def test_the_concurrency_that_exchange_2010_allows_is_kept(certificates: Certificates) -> None:
+    settings = {"throttling": Throttling(max_concurrency=10), "latency_s": (0.0, 0.0)}
+    async with reading(certificates, settings=settings) as (_, reader):
+        await reader.read()
+        asked = [ensureDeferred(reader.read(room=room)) for room in (ROOM, LOUNGE) * 20]
+        assert [len((await one).invitations) for one in asked] == [0] * 40
