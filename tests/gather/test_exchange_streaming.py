@@ -81,8 +81,7 @@ class Listening:
 async def listening(certificates: Certificates, **replies: Reply | bytes) -> AsyncIterator[Listening]:
     server = Server()
     async with world(certificates, **{"Subscribe": server.subscribe, "GetStreamingEvents": server.stream,
-                                      "Unsubscribe": response("Unsubscribe"), "FindItem": response("FindItem"),
-                                      **replies}) as made:
+                                      "Unsubscribe": response("Unsubscribe"), **replies}) as made:
         listening = Listening(made, server)
         try:
             yield listening
@@ -204,9 +203,6 @@ async def test_what_is_no_stream_is_not_taken_for_one(certificates: Certificates
 
 async def test_stopping_does_not_wait_for_answers(certificates: Certificates) -> None:
     async with listening(certificates) as one:
-        await one.world.client.ask(ROOM, "<m:FindItem Traversal=\"Shallow\"><m:ItemShape><t:BaseShape>IdOnly"
-                                   "</t:BaseShape></m:ItemShape><m:ParentFolderIds><t:DistinguishedFolderId "
-                                   "Id=\"calendar\"/></m:ParentFolderIds></m:FindItem>", lambda *_: None)
         one.world.exchange.replies["Subscribe"] = lambda *_: None
         one.streams.start(one.changed.append)
         one.streams.watch([ROOM])
