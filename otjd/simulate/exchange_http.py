@@ -10,10 +10,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
 
 from otjd.protocol import ews_notifications as notifications
 from otjd.protocol import soap
@@ -162,6 +164,7 @@ class ExchangeResource(Resource):
         server = self._server
         request.setHeader(b"content-type", soap.SOAP_11.content_type.encode())
         outlet = _Outlet(request, call, server)
+        request.registerProducer(outlet, True)
         try:
             subscriptions, timeout = server.streamed(call)
         except StreamRefused as refused:
@@ -182,14 +185,18 @@ class ExchangeResource(Resource):
         stream = Stream(outlet, subscriptions, registry=server.subscriptions, now=server.calendars.now,
                         timeout=timeout, heartbeat_s=server.settings.heartbeat_s, over=over)
         if not stream.is_over:
+            outlet.ready = stream.ready
             server.streams.add(stream)
             left.addCallback(lambda _: stream.gone())
 
 
+@implementer(IPushProducer)
 class _Outlet:
-    """Envelopes into a chunked answer."""
+    """Envelopes into a chunked answer. `ready` is called when the client, who had not read, reads on."""
 
     def __init__(self, request: Any, call: Call, server: Exchange) -> None:
+        self.is_ready = True
+        self.ready: Callable[[], None] = lambda: None
         self._request = request
         self._dialect = call.dialect
         self._server = server
@@ -203,7 +210,21 @@ class _Outlet:
     def finish(self) -> None:
         """End the answer."""
         if not (self._request._disconnected or self._request.finished):
+            self._request.unregisterProducer()
             self._request.finish()
+
+    def pauseProducing(self) -> None:
+        """The client does not read."""
+        self.is_ready = False
+
+    def resumeProducing(self) -> None:
+        """The client reads on."""
+        self.is_ready = True
+        self.ready()
+
+    def stopProducing(self) -> None:
+        """The client has left; that is told otherwise."""
+        self.is_ready = False
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
         """Call that later."""

@@ -96,6 +96,8 @@ class Mailboxes:
             room, name = self.folder(call, ref)
             check_list_shape(shape)
             if isinstance(request.view, CalendarView):
+                if request.restriction is not None or request.order:
+                    raise fault("ErrorInvalidOperation")  # a view is neither restricted nor sorted
                 found, total, is_last = self._view(call, room, name, request.view)
                 offset = None
             else:

@@ -199,7 +199,9 @@ def _with_watermark(told: str, watermark: str) -> str:
 
 
 class Outlet(Protocol):
-    """Where the envelopes of a GetStreamingEvents go."""
+    """Where the envelopes of a GetStreamingEvents go; `is_ready` while the client keeps up."""
+
+    is_ready: bool
 
     def write(self, message: str) -> None:
         """Send a response message in an envelope of its own."""
@@ -215,7 +217,10 @@ class Outlet(Protocol):
 
 
 class Stream:
-    """A GetStreamingEvents that is held open until its time is over. `over` is called once, at its end."""
+    """A GetStreamingEvents that is held open until its time is over. `over` is called once, at its end.
+
+    While the client does not read, events stay with their subscriptions, as many as those keep.
+    """
 
     def __init__(self, outlet: Outlet, subscriptions: Iterable[Subscription], *, registry: Subscriptions,
                  now: Callable[[], datetime], timeout: timedelta, heartbeat_s: float,
@@ -234,12 +239,18 @@ class Stream:
             if subscription.listener is not None:
                 subscription.listener.refuse("ErrorNewEventStreamConnectionOpened", subscription)
             subscription.listener = self
+        self.ready()
+
+    def ready(self) -> None:
+        """The client keeps up: tell what there is."""
         for subscription in self.subscriptions:
             if subscription.events and not self.is_over:
                 self.news(subscription)
 
     def news(self, subscription: Subscription) -> None:
         """Tell what the subscription has."""
+        if not self._outlet.is_ready:
+            return
         if subscription.missed:
             self._registry.end(subscription)
             self.refuse("ErrorMissedNotificationEvents", subscription)
@@ -272,7 +283,8 @@ class Stream:
     def _beat(self) -> None:
         self._stop_beat = self._outlet.call_later(self._heartbeat_s, self._beat)
         for subscription in self.subscriptions:
-            self._outlet.write(written.streamed(subscription.id, (written.status_event(),)))
+            if self._outlet.is_ready:
+                self._outlet.write(written.streamed(subscription.id, (written.status_event(),)))
 
     def _finish(self, message: str) -> None:
         if not self.is_over:

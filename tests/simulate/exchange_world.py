@@ -133,6 +133,14 @@ class Reading:
         self._data = b""
         self._response = response
 
+    def pause(self) -> None:
+        """Read no more for now."""
+        self._response.original._transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._response.original._transport.resumeProducing()
+
     def leave(self) -> None:
         """Go away in the middle."""
         self._response.original._transport.loseConnection()

@@ -362,3 +362,63 @@ async def test_ids_that_were_never_given_out_are_malformed(served: World) -> Non
     series = served.book(rule="FREQ=DAILY;COUNT=3")
     answer = await served.ask(item(item_id(ROOM, series.id, "whenever"), "", "Zm9yZ2Vk"))
     assert codes(answer[0]) == ["ErrorInvalidIdMalformed", "ErrorInvalidIdEmpty", "ErrorInvalidIdMalformed"]
+
+
+async def test_a_view_is_neither_restricted_nor_sorted(served: World) -> None:
+    order = ('<m:SortOrder><t:FieldOrder Order="Ascending"><t:FieldURI FieldURI="calendar:Start"/></t:FieldOrder>'
+             "</m:SortOrder><m:ParentFolderIds>")
+    assert (await served.fault(view().replace("<m:ParentFolderIds>", order)))[0] == "ErrorInvalidOperation"
+
+
+async def test_a_list_is_restricted_and_sorted(served: World) -> None:
+    for minutes, subject in ((60, "b"), (120, "a"), (600, "z")):
+        served.book(minutes=minutes, subject=subject)
+    restriction = ('<m:Restriction><t:IsLessThan><t:FieldURI FieldURI="calendar:Start"/><t:FieldURIOrConstant>'
+                   '<t:Constant Value="2026-03-02T17:00:00Z"/></t:FieldURIOrConstant></t:IsLessThan>'
+                   "</m:Restriction>")
+    order = ('<m:SortOrder><t:FieldOrder Order="Ascending"><t:FieldURI FieldURI="item:Subject"/></t:FieldOrder>'
+             "</m:SortOrder>")
+    found = await served.ask(page_view(restriction=restriction, order=order))
+    answer = await served.ask(item(*ids(found), shape=fields("item:Subject")))
+    assert subjects(answer) == ["a", "b"]
+    fraction = '<m:FractionalPageItemView MaxEntriesReturned="1" Numerator="0" Denominator="1"/>'
+    assert (await served.fault(page_view(fraction)))[0] == "ErrorInvalidOperation"
+
+
+async def test_a_folder_is_found_by_its_id_in_its_own_mailbox_alone(served: World) -> None:
+    (calendar,) = texts(await served.ask(get_folder("calendar")), ".//t:FolderId/@Id")
+    by_id = f'<t:FolderId Id="{calendar}"/>'
+    assert codes((await served.ask(get_folder(by_id)))[0]) == ["NoError"]
+    assert codes((await served.ask(get_folder(by_id), room=LOUNGE))[0]) == ["ErrorFolderNotFound"]
+    assert codes((await served.ask(get_folder(by_id), room=""))[0]) == ["ErrorAccessDenied"]
+    assert codes((await served.ask(get_folder('<t:FolderId Id="x"/>')))[0]) == ["ErrorInvalidIdMalformed"]
+
+
+async def test_a_master_is_asked_for_by_its_occurrence(served: World) -> None:
+    served.book(rule="FREQ=DAILY;COUNT=3")
+    (first, *_) = ids(await served.ask(view()))
+    by = f'<m:ItemIds><t:RecurringMasterItemId OccurrenceId="{first}"/></m:ItemIds>'
+    asked = item("x", shape=fields("calendar:CalendarItemType")).partition("<m:ItemIds>")[0]
+    answer = await served.ask(f"{asked}{by}</m:GetItem>")
+    assert texts(answer, ".//t:CalendarItemType") == ["RecurringMaster"]
+
+
+async def test_what_came_and_went_between_two_syncs_is_not_told(served: World) -> None:
+    def sync(state: str = "", limit: int = 100) -> str:
+        known = f"<m:SyncState>{state}</m:SyncState>" if state else ""
+        return ("<m:SyncFolderItems><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape><m:SyncFolderId>"
+                f'<t:DistinguishedFolderId Id="calendar"/></m:SyncFolderId>{known}<m:MaxChangesReturned>{limit}'
+                "</m:MaxChangesReturned></m:SyncFolderItems>")
+
+    kept, gone = served.book(), served.book()
+    served.calendars.change(ROOM, kept.id, subject="New")
+    served.calendars.cancel(ROOM, gone.id)
+    answer = await served.ask(sync())
+    assert [etree.QName(e).localname for e in answer.iterfind(".//m:Changes/*", NAMESPACES)] == ["Create"]
+    part = await served.ask(sync(limit=1))
+    assert texts(part, ".//m:IncludesLastItemInRange") == ["false"]
+    (state,) = texts(part, ".//m:SyncState")
+    rest = await served.ask(sync(state))
+    assert sorted(etree.QName(e).localname for e in rest.iterfind(".//m:Changes/*", NAMESPACES)) == ["Update"]
+    assert codes((await served.ask(sync(state), room=LOUNGE))[0]) == ["ErrorInvalidSyncStateData"]
+    assert codes((await served.ask(sync("nonsense")))[0]) == ["ErrorInvalidSyncStateData"]

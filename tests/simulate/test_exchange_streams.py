@@ -76,6 +76,24 @@ async def test_a_client_that_leaves_frees_its_place(served: World) -> None:
     assert not served.server.streams
 
 
+async def test_a_client_that_does_not_read_is_told_that_it_missed_something(
+        server_certificates: Certificates) -> None:
+    async with world(server_certificates, max_events=50) as served:
+        text_id = await subscribed(served)
+        booking = served.book()
+        reading = await served.stream([text_id])
+        await reading.until(lambda t: "CreatedEvent" in t)
+        reading.pause()
+        (subscription,) = served.server.subscriptions.all()
+        while not subscription.missed:
+            for _ in range(200):
+                served.calendars.change(ROOM, booking.id, subject="Again")
+            await deferLater(reactor, 0)
+        assert len(subscription.events) == 50
+        reading.resume()
+        await reading.until(lambda t: "ErrorMissedNotificationEvents" in t)
+
+
 async def test_a_deleted_item_is_moved_where_a_room_keeps_what_it_deletes(
         server_certificates: Certificates) -> None:
     async with world(server_certificates, moves_deleted=True) as served:
