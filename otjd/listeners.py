@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from otjd.operate.site import OperatorSite
 from otjd.operate.status import NodeFacts, Snapshot, take_snapshot
 from otjd.operate.threads import in_threads_of
 from otjd.serve.autodiscover import SOAP_ENABLED, PoxAutodiscover, SoapAutodiscover
-from otjd.serve.calls import Service
+from otjd.serve.calls import NoticeService, Service
 from otjd.serve.ews import EwsService, EwsSettings
 from otjd.serve.ews_subscriptions import Subscriptions
 from otjd.serve.limits import Limits
@@ -102,6 +102,10 @@ class Listeners:
             wire_log=self._wire_log, announced={"/autodiscover/autodiscover.xml": SOAP_ENABLED})
         self._operator = OperatorSite(snapshot=self.snapshot, ready=ready, access=_access(config),
                                       in_thread=in_threads_of(reactor), reactor=reactor)
+
+    def take_notices(self, notices: Mapping[str, NoticeService]) -> None:
+        """Let these, by integration, take the notices of calendar systems from now on."""
+        self._calendar.notices = {f"/notifications/{name.lower()}": take for name, take in notices.items()}
 
     @property
     def calendar_port(self) -> int:

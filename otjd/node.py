@@ -15,11 +15,11 @@ from twisted.logger import Logger
 
 from otjd import wiring
 from otjd.config.loader import Loaded
-from otjd.config.model import Config, FileIntegration
+from otjd.config.model import Config
 from otjd.config.problems import Problem
-from otjd.gather.files import FileGatherer
 from otjd.gather.intake import Intake
 from otjd.gather.last_known import LastKnown
+from otjd.gathering import Gathering
 from otjd.listeners import Listeners
 from otjd.meetings.cache import MeetingCache
 from otjd.operate.board import AlarmName, StatusBoard
@@ -54,7 +54,8 @@ class Node:
         self.cache = MeetingCache()
         self._intake = Intake(self.cache, now=now, in_thread=self._in_thread)
         self._last_known = LastKnown(config.node.state_dir, in_thread=self._in_thread)
-        self._gatherers: dict[FileIntegration, FileGatherer] = {}
+        self._gathering = Gathering(reactor, self.cache, self.board, self._intake, self._last_known, now=now,
+                                    in_thread=self._in_thread)
         self._pusher = CiscoPusher(self.cache, self.board, clock=reactor, now=now, jitter=random.random)
         self._advancing = Poller(self._advance, clock=reactor, interval_s=ADVANCE_S, jitter=random.random,
                                  failed=self._advance_failed)
@@ -89,7 +90,7 @@ class Node:
         """Whether every room can be answered for: read, restored from disk, or known to be unreadable."""
         return self._started and all(
             agenda.read_at is not None or self._intake.has_heard_of(agenda.room)
-            or not self._is_gathered(agenda.room.profile) for agenda in self.cache.agendas())
+            for agenda in self.cache.agendas())
 
     def listen(self) -> None:
         """Open the listeners.
@@ -106,8 +107,7 @@ class Node:
             self.cache.restore(room, kept, read_at, self._now())
         self._last_known.forget_all_but(self.cache.rooms())
         self._started = True
-        for gatherer in self._gatherers.values():
-            gatherer.start()
+        await self._gathering.start()
         self._pusher.start()
         self._supervisor.start()
         self._renewal.start()
@@ -122,8 +122,7 @@ class Node:
         self._started = False
         await self._within_limit(self.listeners.close())
         await self._within_limit(self._pusher.stop())
-        for gatherer in self._gatherers.values():
-            await self._within_limit(gatherer.stop())
+        await self._within_limit(self._gathering.stop())
         await self._supervisor.stop()
         await self._within_limit(self._renewal.stop())
         await self._advancing.stop()
@@ -161,19 +160,13 @@ class Node:
         """Let every part go over to a configuration; gives what could not be done."""
         if config.node.state_dir != self._config.node.state_dir:
             self._log.warn("node.state_dir is used from the next start on")
-        for integration, gatherer in self._gatherers.items():
-            if integration not in config.file_integrations:
-                await gatherer.stop()
         if self._status_file is not None:
             await self._status_file.stop()
-        kept = tuple(self._gatherers.values())
+        read_anew = wiring.what_meetings_are_made_by(config) != wiring.what_meetings_are_made_by(self._config)
+        await self._gathering.leave(config)
         self._configure(config)
         self._last_known.forget_all_but(self.cache.rooms())
-        for gatherer in self._gatherers.values():
-            if gatherer in kept:
-                gatherer.refresh()  # other rules may make other meetings of the same calendars
-            else:
-                gatherer.start()
+        await self._gathering.go_on(read_anew=read_anew)
         if self._status_file is not None:
             self._status_file.start()
         refused = await self.listeners.reconfigure(config)
@@ -186,30 +179,12 @@ class Node:
         self.board.configure(wiring.endpoint_facts(config), wiring.integrations(config))
         self._intake.configure(wiring.profile_rules(config), wiring.rooms_with_text(config))
         self._pusher.configure(wiring.cisco_endpoints(config))
-        self._gatherers = {i: self._gatherers.get(i) or self._gatherer(i) for i in config.file_integrations}
-        for integration, gatherer in self._gatherers.items():
-            gatherer.configure(wiring.calendars(config, integration.name))
+        self._gathering.configure(config)
+        self.listeners.take_notices(self._gathering.notices())
         self._status_file = None
         if config.operator.status_file is not None:
             self._status_file = StatusFile(config.operator.status_file, self.listeners.snapshot,
                                            clock=self._reactor, in_thread=self._in_thread)
-
-    def _gatherer(self, integration: FileIntegration) -> FileGatherer:
-        async def deliver(email: str, invitations: list[Any]) -> None:
-            await self._intake.deliver(integration.name, email, invitations)
-            for room in self._intake.rooms(integration.name, email):
-                self._last_known.keep(self.cache.agenda(room))
-
-        def failed(email: str, error: str) -> None:
-            self._intake.failed(integration.name, email, error)
-
-        return FileGatherer(name=integration.name, directory=integration.directory, deliver=deliver,
-                            room_failed=failed, board=self.board, clock=self._reactor, now=self._now,
-                            in_thread=self._in_thread, jitter=random.random)
-
-    def _is_gathered(self, profile: str) -> bool:
-        integration = self._config.profile(profile).integration
-        return any(i.name == integration for i in self._gatherers)
 
     def _in_thread(self, job: Callable[..., Any], *arguments: Any, **keywords: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), job, *arguments, **keywords)

@@ -136,7 +136,7 @@ def makeService(options: Options) -> OtjdService:
     """The service for `twistd`; a configuration that has problems ends with all of them printed."""
     path = Path(options["config"]).absolute()
     loaded = load(path, environ=os.environ)
-    lines, code = report(loaded, rule_problems(loaded.config) if loaded.config else ())
+    lines, code = report(loaded, rule_problems(loaded.config, path) if loaded.config else ())
     if loaded.config is None or code:
         sys.stderr.write("\n".join(lines) + "\n")
         raise SystemExit(code)

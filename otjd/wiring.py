@@ -6,9 +6,18 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from otjd.config.keys import entries
-from otjd.config.model import Config, Endpoint, Profile
+from otjd.config.model import (
+    Config,
+    Endpoint,
+    ExchangeIntegration,
+    GoogleIntegration,
+    GraphIntegration,
+    Integration,
+    Profile,
+)
 from otjd.config.model import Rule as RuleConfig
 from otjd.config.problems import shown
 from otjd.config.services import JoinDetailsByFamily
@@ -16,7 +25,8 @@ from otjd.config.toml_lines import key_line
 from otjd.gather.intake import ProfileRules
 from otjd.meetings.model import EndpointType, Room
 from otjd.meetings.presentation import Policy
-from otjd.operate.board import EndpointFacts, IntegrationState, IntegrationStatus
+from otjd.operate.board import EndpointFacts, IntegrationStatus
+from otjd.protocol.google_calendar import REQUESTS_A_MINUTE
 from otjd.push.cisco import CiscoEndpoint
 from otjd.rules.engine import Engine, Rule, problem_of
 from otjd.rules.registry import supported
@@ -28,7 +38,6 @@ from otjd.serve.join_style import DROP, LINE_ENDINGS, SPLIT, JoinStyle
 from otjd.serve.wire_log import WireSettings
 
 FILE_SWEEP_S = 2
-NOT_READ_YET = "calendars of kind {} are not read by this version"
 
 
 def room_of(config: Config, endpoint: Endpoint) -> Room:
@@ -147,12 +156,35 @@ def endpoint_facts(config: Config) -> tuple[EndpointFacts, ...]:
         for e in served_endpoints(config))
 
 
+def what_meetings_are_made_by(config: Config) -> tuple[object, ...]:
+    """All that decides which meetings come of a calendar: with another one calendars are read anew."""
+    return config.profiles, config.rules, rooms(config), rooms_with_text(config)
+
+
+class Quota(NamedTuple):
+    """Most requests in 24 hours, and in a minute where that is limited."""
+
+    day: int
+    minute: int | None = None
+
+
+def quota_of(integration: Integration) -> Quota:
+    """How many requests an integration may send; 0 a day means any number."""
+    match integration:
+        case ExchangeIntegration():
+            return Quota(integration.find_items_request_quota)
+        case GraphIntegration():
+            return Quota(integration.request_quota)
+        case GoogleIntegration():
+            return Quota(integration.maximum_number_of_api_requests, REQUESTS_A_MINUTE)
+    return Quota(0)
+
+
 def integrations(config: Config) -> tuple[IntegrationStatus, ...]:
-    """What the status board shows of every integration; of a kind that comes later it says so."""
+    """What the status board shows of every integration from the configuration on."""
     return tuple(
         IntegrationStatus(i.name, i.kind, sweep_interval_s=FILE_SWEEP_S, content_interval_s=FILE_SWEEP_S)
-        if i.kind == "file" else
-        IntegrationStatus(i.name, i.kind, IntegrationState.FAILED, last_error=NOT_READ_YET.format(i.kind))
+        if i.kind == "file" else IntegrationStatus(i.name, i.kind, quota_24h=quota_of(i).day)
         for i in config.integrations)
 
 
@@ -194,7 +226,6 @@ def notices(config: Config) -> list[str]:
     """What the configuration asks for that this version does not do, a line each."""
     found = [f'rule "{r.name}" of profile "{r.profile}" is skipped: meeting type {r.meeting_type} is not '
              "supported by this version" for r in config.rules if r.enabled and r.meeting_type not in supported()]
-    found += [f'integration "{i.name}": {i.last_error}' for i in integrations(config) if i.last_error]
     found += [f'endpoint "{e.name}" is not served: type WEBEX is not supported by this version'
               for e in config.endpoints if e.endpoint_type is EndpointType.WEBEX]
     served = {e.name for e in served_endpoints(config)}

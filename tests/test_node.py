@@ -27,7 +27,7 @@ from otjd.config.model import Config
 from otjd.listeners import CannotOpenError, places
 from otjd.meetings.cache import Freshness
 from otjd.node import Node
-from otjd.operate.board import AlarmName, IntegrationState
+from otjd.operate.board import AlarmName
 from otjd.operate.logs import LogOutput
 from otjd.serve.wire_log import file_name
 from otjd.service import Options, OtjdService, log_output, log_path, makeService
@@ -389,12 +389,11 @@ mjx_endpoint_group_name = "elsewhere"
 """
     config = read(quiet_world)
     told = "\n".join(notices(config))
-    assert '"m365": calendars of kind graph are not read by this version' in told
     assert '"Far away" is not served here' in told
     assert rule_problems(config) == []
     node = Node(config, reactor)
     (files, graph) = node.board.integrations()
-    assert (files.state, graph.state) == (IntegrationState.OK, IntegrationState.FAILED)
+    assert (files.kind, graph.kind, graph.quota_24h) == ("file", "graph", 1_000_000)
     node.warn(())
     assert sum("is not served here" in str(e.get("warning")) for e in logged_events) == 1
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import secrets
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
@@ -13,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
+
+from otjd.gather.state_files import state_file_name
 
 FOLDER = "tokens"
 LONGEST_FILE = 65536
@@ -44,8 +44,7 @@ class TokenStore:
         self._state_dir = state_dir
         self._integration = integration
         self._fernet = Fernet(fernet_key(key)) if key else None
-        name = re.sub(r"[^A-Za-z0-9]+", "-", integration).strip("-")[:60]
-        self.path = state_dir / FOLDER / f"{name}-{hashlib.sha256(integration.encode()).hexdigest()[:12]}.json"
+        self.path = state_dir / FOLDER / state_file_name(integration)
 
     def stamp(self) -> Stamp | None:
         """Which file is there; None where there is none.

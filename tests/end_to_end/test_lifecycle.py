@@ -238,7 +238,7 @@ match_string = "("
     refused = subprocess.run([Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "otjd", "--config",
                               world.config], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 1
-    assert 'rule "x", match_string' in refused.stderr
+    assert '"x".match_string' in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

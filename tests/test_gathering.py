@@ -1,0 +1,141 @@
+"""A node that reads its rooms from a calendar system: what is booked there is shown within seconds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from twisted.internet.task import deferLater
+
+from otjd.config.loader import load
+from otjd.node import Node
+from otjd.operate.board import IntegrationState
+from otjd.simulate.calendars import Calendars
+from otjd.simulate.exchange import ExchangeServer
+from otjd.simulate.exchange_settings import ExchangeSettings, ServiceAccount
+from tests.end_to_end.world import World
+
+ROOM = "boardroom@example.com"
+LOOKS = 600
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Server(Protocol):
+    """A simulated calendar server of this test."""
+
+    def configuration(self, world: World) -> str:
+        """The integration `cloud`."""
+
+    async def close(self) -> None:
+        """End."""
+
+
+class Exchange:
+    """An Exchange on loopback."""
+
+    def __init__(self, world: World, calendars: Calendars, reactor: Any) -> None:
+        account = ServiceAccount("svc-otj@example.com", "right", frozenset({ROOM}))
+        self.server = ExchangeServer(calendars, ExchangeSettings(accounts=(account,)), clock=reactor)
+        self.port = self.server.listen(reactor, world.certificates.certificate, world.certificates.private_key)
+
+    def configuration(self, world: World) -> str:
+        return f"""
+[[exchange_integrations]]
+name = "cloud"
+authentication_method = "NTLM"
+service_account_username = "svc-otj@example.com"
+service_account_password = "right"
+ews_url = "https://localhost:{self.port}/EWS/Exchange.asmx"
+ca_file = "{world.certificates.ca_certificate}"
+"""
+
+    async def close(self) -> None:
+        await self.server.stop()
+
+
+SYSTEMS: dict[str, Callable[[World, Calendars, Any], Server]] = {"exchange": Exchange}
+
+
+@pytest.fixture
+def calendars() -> Calendars:
+    made = Calendars(utc_now)
+    made.add_room(ROOM)
+    return made
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    world.calendar_port = world.operator_port = 0
+    world.poly("Boardroom", ROOM, "boardroom")
+    return world
+
+
+def write(world: World) -> None:
+    world.write_config()
+    text = world.config.read_text().replace('integration = "files"', 'integration = "cloud"')
+    world.config.write_text(text)
+
+
+@asynccontextmanager
+async def running(world: World, reactor: Any) -> AsyncIterator[Node]:
+    node = Node(load(world.config, environ={}).or_raise(), reactor)
+    node.listen()
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+async def until(holds: Callable[[], Any], reactor: Any) -> None:
+    for _ in range(LOOKS):
+        if holds():
+            return
+        await deferLater(reactor, 0.05)
+    raise AssertionError("waited in vain")
+
+
+def shown(node: Node) -> list[tuple[str, str | None]]:
+    return [(m.subject, m.alias) for agenda in node.cache.agendas() for m in agenda.meetings]
+
+
+def book(calendars: Calendars, subject: str, number: str) -> str:
+    start = utc_now().replace(minute=0, second=0, microsecond=0) + HOUR
+    return calendars.book(ROOM, start, start + HOUR, subject=subject,
+                          body_html=f"<p>Join: sip:{number}@video.example.com</p>").id
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+async def test_what_is_booked_changed_and_cancelled_is_shown_on_the_endpoint(
+        world: World, calendars: Calendars, reactor: Any, system: str) -> None:
+    server = SYSTEMS[system](world, calendars, reactor)
+    booking = book(calendars, "Review", "4711")
+    world.extra = server.configuration(world)
+    write(world)
+    async with running(world, reactor) as node:
+        await until(lambda: shown(node) == [("Review", "4711@video.example.com")], reactor)
+        assert node.is_ready()
+        calendars.change(ROOM, booking, subject="Moved review")
+        await until(lambda: [s for s, _ in shown(node)] == ["Moved review"], reactor)
+        (cloud,) = [i for i in node.board.integrations() if i.name == "cloud"]
+        assert (cloud.state, cloud.last_error) == (IntegrationState.OK, None)
+        assert cloud.requests_last_24h > 0
+        calendars.cancel(ROOM, booking)
+        await until(lambda: shown(node) == [], reactor)
+    await server.close()
