@@ -60,6 +60,7 @@ class GraphClient:
         self._tokens = tokens
         self._spend = spend
         self._client_id = client_id
+        self._proven = ""
         self._turns: dict[str, DeferredSemaphore] = {}
 
     async def ask(self, request: GraphRequest, room: str, tally: Tally | None = None) -> Answer:
@@ -81,17 +82,21 @@ class GraphClient:
         await self._http.close()
 
     async def _asked(self, request: GraphRequest, room: str, tally: Tally) -> Answer:
-        answer = await self._send(request, tally)
+        token = await self._tokens.token()
+        answer = await self._send(request, token, tally)
         if answer.status == 401:  # it may have been revoked, or Graph's clock is ahead
             self._tokens.forget()
-            answer = await self._send(request, tally)
+            token = await self._tokens.token()
+            answer = await self._send(request, token, tally)
         if 200 <= answer.status < 300:
+            self._proven = token
             return answer
         found = problem(answer.status, answer.headers, answer.body, room=room, client=self._client_id)
+        if found.cause is Cause.UNSIGNED and room and token == self._proven:
+            raise RoomError(f"{room}: {found.text}; other rooms can be read by the same token")
         raise _error(found, room)
 
-    async def _send(self, request: GraphRequest, tally: Tally) -> Answer:
-        token = await self._tokens.token()
+    async def _send(self, request: GraphRequest, token: str, tally: Tally) -> Answer:
         self._spend(1)
         tally.requests += 1
         try:

@@ -42,7 +42,8 @@ HTML_BODIES = 'outlook.body-content-type="html"'
 SCHEDULE_LONGEST = timedelta(days=62)
 SCHEDULE_STEP_MIN = 30
 
-SUBSCRIPTION_LIFE = timedelta(minutes=4230)
+SUBSCRIPTION_LIFE = timedelta(minutes=4220)
+"""Ten minutes less than Graph allows: its clock may be behind, and it refuses what ends too late."""
 CHANGES = "created,updated,deleted"
 
 

@@ -147,6 +147,14 @@ async def test_a_token_that_is_refused_is_replaced_once(here: World) -> None:
     assert here.graph.tokens[2:] == ["t2", "t3"]
 
 
+async def test_a_token_that_serves_other_rooms_and_is_refused_for_one_costs_no_other(here: World) -> None:
+    await here.source.read(ROOMS[0], WINDOW, None)
+    here.tokens.forget = lambda: None  # type: ignore[method-assign]
+    failing(here, *[error(401, "UnknownError", "")] * 2)
+    with pytest.raises(RoomError, match=r"room@example\.com: .*other rooms can be read"):
+        await here.source.read(ROOM, WINDOW, None)
+
+
 REFUSALS: list[tuple[Fault, type[SourceError], str]] = [
     (error(403, "ErrorAccessDenied", "Access to OData is disabled: [RAOP] : Blocked"), RoomError,
      "Test-ApplicationAccessPolicy -Identity room@example.com -AppId 1234-client"),
