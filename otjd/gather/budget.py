@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from otjd.gather.questions import Left
 from otjd.gather.source import BudgetSpentError, ThrottledError
-from otjd.gather.state_file import write_privately as _write
+from otjd.gather.state_files import write_privately as _write
 from otjd.gather.steady import SteadyTime
 from otjd.seam import InThread, deferred
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from otjd.gather.graph_client import GoneError, GraphClient, RefusedError
 from otjd.gather.source import BudgetSpentError, RoomError, SourceError, ThrottledError
-from otjd.gather.state_file import read_state, write_state
+from otjd.gather.state_files import read_state, write_state
 from otjd.poller import Poller
 from otjd.protocol.graph_events import GraphFormatError
 from otjd.protocol.graph_requests import SUBSCRIPTION_LIFE, GraphApi

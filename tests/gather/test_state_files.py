@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otjd.gather.state_file import read_state, write_privately, write_state
+from otjd.gather.state_files import read_state, write_privately, write_state
 
 
 def test_what_was_kept_comes_back_and_is_for_the_service_alone(tmp_path: Path) -> None:
