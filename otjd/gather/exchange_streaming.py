@@ -46,6 +46,9 @@ SUBSCRIBED_AT_ONCE = 3
 """Subscriptions made at a time, so that reads get their turn."""
 
 BACKOFF = Backoff(first_s=5.0, limit_s=300.0)
+ELSEWHERE = "ErrorProxyRequestNotAllowed"
+"""The mailbox is on other servers than the anchor of its group, which cannot be known without Autodiscover."""
+
 AFFINITY_COOKIE = "X-BackEndOverrideCookie"
 _PASSING = frozenset({"ErrorServerBusy", "ErrorExceededConnectionCount", "ErrorTooManyObjectsOpened",
                       "ErrorInsufficientResources"})
@@ -142,7 +145,7 @@ class Streams:
 
     def _join(self, room: str, place: Place) -> None:
         for group in self._groups:
-            if group.place == place and group.has_room:
+            if group.place == place and group.has_room and room not in group.strangers:
                 break
         else:
             group = _Group(self, place)
@@ -169,6 +172,7 @@ class _Group:
         self._ids: dict[str, str] = {}
         self._obsolete: dict[str, str] = {}
         self._refused: dict[str, float] = {}
+        self.strangers: set[str] = set()
         self._cookie = ""
         self._anchor = ""
         self._stream: Deferred[Answer] | None = None
@@ -258,13 +262,18 @@ class _Group:
             await self._streams.turns.acquire()
             try:
                 if await self._streams.client.locator.locate(room) != self.place:
-                    self._rooms.discard(room)
-                    self._streams.leave(room)
+                    self._leave(room)
                     continue
                 self._anchor = self._anchor or room
                 identity = await self._streams.client.ask(room, subscribe(), read_subscription,
                                                           headers=self._headers(), heard=self._heed_cookie)
-            except (EwsError, UnreadableAnswerError) as error:
+            except EwsError as error:
+                if error.code == ELSEWHERE and room != self._anchor:
+                    self.strangers.add(room)
+                    self._leave(room)
+                else:
+                    self._note(room, self._streams.client.refusal(room, error))
+            except UnreadableAnswerError as error:
                 self._note(room, self._streams.client.refusal(room, error))
             except (RoomError, ThrottledError) as error:
                 self._note(room, error)
@@ -277,6 +286,10 @@ class _Group:
                     self._obsolete[room] = identity
             finally:
                 self._streams.turns.release()
+
+    def _leave(self, room: str) -> None:
+        self._rooms.discard(room)
+        self._streams.leave(room)
 
     def _missing(self) -> set[str]:
         """The rooms without a subscription, but for those that were refused one a little while ago."""

@@ -25,6 +25,7 @@ ANSWER_LIMITS = markup.DocumentLimits(elements=250_000)
 BUSY_PAUSE = timedelta(seconds=30)
 """How long to leave a server alone that says it is busy and not for how long."""
 
+_USUAL_LENGTH = len("2026-01-01T00:00:00Z")
 LONGEST_PAUSE = timedelta(hours=1)
 
 
@@ -258,8 +259,13 @@ def mailbox_folder(room: str) -> str:
 
 def instant(element: etree._Element | None) -> datetime | None:
     """A time in UTC, which it is too where no zone is named; None where there is none that can be read."""
+    if element is None:
+        return None
+    text = markup.content(element)
     try:
-        return read_date_time(markup.content(element), UTC).astimezone(UTC) if element is not None else None
+        if len(text) == _USUAL_LENGTH and text.endswith("Z"):
+            return datetime.fromisoformat(text)
+        return read_date_time(text, UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -35,6 +35,8 @@ NAMED_PROPERTIES = (
     "OnlineMeetingTollNumber", "UCCapabilities", "UCInband", "UCMeetingSetting", "UCOpenedConferenceID")
 """Named properties of PublicStrings that an online meeting may be told by, also where the body is gone."""
 
+_NAMED = {name: {"DistinguishedPropertySetId": "PublicStrings", "PropertyName": name, "PropertyType": "String"}
+          for name in NAMED_PROPERTIES}
 _FIELDS = (
     "item:ItemClass", "item:Subject", "item:Sensitivity", "item:DateTimeCreated", "item:LastModifiedTime",
     "calendar:UID", "calendar:RecurrenceId", "calendar:Start", "calendar:End", "calendar:OriginalStart",
@@ -146,11 +148,22 @@ def _told(message: etree._Element, error: EwsError | None) -> Told:
     item = next(iter(inside), None) if inside is not None else None
     if item is None:
         return Told(error=EwsError("ErrorItemNotFound", "the server did not tell of it"))
-    parts = {markup.local_name(part): part for part in item}
-    return Told(_invitation(item, parts), icalendar=markup.content(parts.get("MimeContent")))
+    parts: _Parts = {}
+    named: list[etree._Element] = []
+    for part in item:
+        name = str(part.tag).rpartition("}")[2]
+        if name == "ExtendedProperty":
+            named.append(part)
+        else:
+            parts[name] = part
+    return Told(_invitation(parts, named), icalendar=markup.content(parts.get("MimeContent")))
 
 
-def _invitation(item: etree._Element, parts: dict[str, etree._Element]) -> Invitation | None:
+_Parts = dict[str, etree._Element]
+"""The properties of an item by their names."""
+
+
+def _invitation(parts: _Parts, named: Sequence[etree._Element]) -> Invitation | None:
     start, end = instant(parts.get("Start")), instant(parts.get("End"))
     if start is None or end is None or end < start:
         return None
@@ -172,13 +185,13 @@ def _invitation(item: etree._Element, parts: dict[str, etree._Element]) -> Invit
         free_busy=_FREE_BUSY.get(_text(parts, "LegacyFreeBusyStatus", TEXT_LIMIT), FreeBusyStatus.BUSY),
         created_time=instant(parts.get("DateTimeCreated")),
         last_modified_time=instant(parts.get("LastModifiedTime")),
-        properties={"ews": _properties(item, parts)})
+        properties={"ews": _properties(parts, named)})
 
 
 _TYPES = {kind.value: kind for kind in CalendarItemType}
 
 
-def _id_of(parts: dict[str, etree._Element], item_type: CalendarItemType) -> str:
+def _id_of(parts: _Parts, item_type: CalendarItemType) -> str:
     """What stands for a UID where a server has none; an occurrence's id is its own."""
     found = parts.get("ItemId")
     identity = found.get("Id", "") if found is not None else ""
@@ -186,11 +199,11 @@ def _id_of(parts: dict[str, etree._Element], item_type: CalendarItemType) -> str
     return f"{item_type.value.lower()}-{digest}"
 
 
-def _text(parts: dict[str, etree._Element], name: str, limit: int) -> str:
+def _text(parts: _Parts, name: str, limit: int) -> str:
     return markup.content(parts.get(name))[:limit]
 
 
-def _flag(parts: dict[str, etree._Element], name: str) -> bool:
+def _flag(parts: _Parts, name: str) -> bool:
     return markup.content(parts.get(name)) in ("true", "1")
 
 
@@ -210,22 +223,21 @@ def _organizer(element: etree._Element | None) -> Organizer:
     return Organizer(markup.content(markup.child(mailbox, "Name"))[:TEXT_LIMIT], address if "@" in address else "")
 
 
-def _properties(item: etree._Element, parts: dict[str, etree._Element]) -> dict[str, Any]:
+def _properties(parts: _Parts, named: Sequence[etree._Element]) -> dict[str, Any]:
     """The members of EWS's own object that rules read."""
     found: dict[str, Any] = {name: text for name in ("ItemClass", "Sensitivity", "CalendarItemType")
                              if (text := _text(parts, name, TEXT_LIMIT))}
     if "IsRecurring" in parts:
         found["IsRecurring"] = _flag(parts, "IsRecurring")
     extended = []
-    for element in markup.children(item, "ExtendedProperty"):
+    for element in named[:2 * len(NAMED_PROPERTIES)]:
         uri = markup.child(element, "ExtendedFieldURI")
         name = uri.get("PropertyName", "") if uri is not None else ""
-        if name in NAMED_PROPERTIES:
-            extended.append({"ExtendedFieldURI": {"DistinguishedPropertySetId": "PublicStrings",
-                                                  "PropertyName": name, "PropertyType": "String"},
+        if name in _NAMED:
+            extended.append({"ExtendedFieldURI": _NAMED[name],
                              "Value": markup.content(markup.child(element, "Value"))[:PROPERTY_LIMIT]})
     if extended:
-        found["ExtendedProperty"] = extended[:len(NAMED_PROPERTIES)]
+        found["ExtendedProperty"] = extended
     return found
 
 

@@ -67,8 +67,9 @@ def read_document(body: bytes, content_type: str = "", limits: DocumentLimits = 
     text = _decoded(body, content_type)
     if "<!DOCTYPE" in text:
         raise UnreadableError("For security reasons a document type declaration (DTD) is not allowed.")
-    # counted before the tree is built, because an element takes fifty times the memory of its text
-    if _starts(text) > limits.elements:
+    # counted before the tree is built, because an element takes fifty times the memory of its text; the first
+    # count, which takes in end tags, is the quick one
+    if text.count("<") > limits.elements and _starts(text) > limits.elements:
         raise UnreadableError(f"The document has more than {limits.elements} elements.")
     # the text is handed on as UTF-8, whatever the declaration says; lines and columns stay where they are
     plain = _DECLARATION.sub(lambda match: re.sub(r"[^\r\n]", " ", match[0]), text)

@@ -8,16 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from otjd.simulate.exchange_settings import Fault, ServiceAccount, Throttling
-from tests.simulate.exchange_world import ACCOUNT, ADA, LOUNGE, NOW, ROOM, VAULT, World
-from tests.simulate.exchange_world import world as simulated
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
 
-from otjd.gather.exchange import ExchangeSource
-from otjd.gather.exchange_autodiscover import Autodiscover, FixedPlace, Locator
-from otjd.gather.exchange_client import ExchangeClient
-from otjd.gather.exchange_login import BasicLogin, Gate, Login, NtlmLogin
+from otjd.gather.exchange import ExchangeAccess, exchange_source
 from otjd.gather.exchange_streaming import COALESCE_S
 from otjd.gather.source import RoomError, ThrottledError, UnauthorizedError, UnreachableError
 from otjd.meetings.model import CalendarItemType, Window
@@ -25,7 +19,10 @@ from otjd.outbound.client import HttpClient
 from otjd.rules.properties import flat_properties
 from otjd.seam import deferred
 from otjd.simulate.certificates import Certificates, make_certificates
+from otjd.simulate.exchange_settings import Fault, ServiceAccount, Throttling
 from tests.outbound.servers import reactor, until
+from tests.simulate.exchange_world import ACCOUNT, ADA, LOUNGE, NOW, ROOM, VAULT, World
+from tests.simulate.exchange_world import world as simulated
 
 WINDOW = Window(NOW - timedelta(days=1), NOW + timedelta(days=7))
 
@@ -33,6 +30,24 @@ WINDOW = Window(NOW - timedelta(days=1), NOW + timedelta(days=7))
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"), ["exchange.example.com"], NOW)
+
+
+class Tokens:
+    """Tokens of the simulated service account."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.issued = 0
+        self.kept = ""
+
+    async def token(self) -> str:
+        if not self.kept:
+            self.issued += 1
+            self.kept = self.world.server.access.issue_token(ACCOUNT.username)
+        return self.kept
+
+    def forget(self) -> None:
+        self.kept = ""
 
 
 class Reader:
@@ -44,17 +59,13 @@ class Reader:
         self.spent: list[int] = []
         self.changed: list[str] = []
         self.http = HttpClient(reactor, ca_file=world.certificates.ca_certificate, connections_per_host=20)
-        name = username or ACCOUNT.username
-        kind = NtlmLogin if scheme == "ntlm" else BasicLogin
-        login: Login = kind(self.http, Gate(world.clock, name), name, password)
-        locator: Locator = FixedPlace(world.url)
-        if is_found:
-            locator = Autodiscover(
-                login=login, http=self.http, account=name, clock=world.clock, spend=self.spent.append,
-                urls=(f"https://localhost:{world.port}/autodiscover/autodiscover.svc",))
-        client = ExchangeClient(login=login, locator=locator, spend=self.spent.append, clock=world.clock,
-                                in_thread=deferToThread)
-        self.source = ExchangeSource(client, clock=world.clock, in_thread=deferToThread, jitter=lambda: 0.0)
+        access = ExchangeAccess(
+            scheme=scheme.upper(), username=username or ACCOUNT.username, password=password,
+            ews_url="" if is_found else world.url,
+            autodiscover_urls=(f"https://localhost:{world.port}/autodiscover/autodiscover.svc",))
+        self.tokens = Tokens(world) if scheme == "oauth" else None
+        self.source = exchange_source(access, http=self.http, tokens=self.tokens, spend=self.spent.append,
+                                      clock=world.clock, in_thread=deferToThread, jitter=lambda: 0.0)
 
     async def read(self, memory: Any = None, room: str = ROOM) -> Any:
         return await self.source.read(room, WINDOW, memory)
@@ -185,20 +196,27 @@ async def test_streams_tell_of_changes_a_moment_later(certificates: Certificates
         assert world.server.requests["GetStreamingEvents"] == 1
 
 
-async def test_rooms_of_other_groups_have_streams_of_their_own(certificates: Certificates) -> None:
+@pytest.mark.parametrize("is_found", [True, False])
+async def test_rooms_of_other_groups_have_streams_of_their_own(certificates: Certificates, *,
+                                                               is_found: bool) -> None:
+    """Autodiscover tells the groups; without it the server refuses a stranger, who then begins another."""
     account = ServiceAccount(ACCOUNT.username, "right")
     settings = {"groups": 3, "accounts": (account,)}
-    async with reading(certificates, settings=settings, is_found=True) as (world, reader):
+    async with reading(certificates, settings=settings, is_found=is_found) as (world, reader):
         rooms = [f"r{n}@example.com" for n in range(12)]
+        rooms_in_order = sorted(rooms)
         for room in rooms:
             world.calendars.add_room(room)
         await reader.listen(*rooms)
-        assert await reader.news() == sorted(rooms)
+        await reader.until(lambda: not reader.pending)
+        assert sorted(reader.changed) == rooms_in_order
+        reader.changed.clear()
         groups = {world.server.group(room) for room in rooms}
-        assert world.server.requests["GetStreamingEvents"] == len(groups) > 1
+        assert len(world.server.streams) == len(groups) > 1
         for room in rooms:
             world.book(room)
-        assert await reader.news() == sorted(rooms)
+        await until(lambda: len(reader.pending) == len(rooms))
+        assert await reader.news() == rooms_in_order
 
 
 async def test_a_stream_that_breaks_is_opened_again_and_its_rooms_are_read(certificates: Certificates) -> None:
@@ -283,6 +301,26 @@ async def test_a_wrong_password_is_tried_once_by_all_who_ask(certificates: Certi
         with pytest.raises(UnauthorizedError):
             await reader.read()
         assert sum(world.server.access.refused.values()) == 1
+
+
+async def test_a_password_that_was_changed_is_tried_twice_at_most(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        await reader.read()
+        world.server.access.change_password(ACCOUNT.username, "new")
+        for _ in range(3):
+            with pytest.raises(UnauthorizedError):
+                await reader.read()
+        assert sum(world.server.access.refused.values()) == 2
+
+
+async def test_a_token_that_ended_is_replaced(certificates: Certificates) -> None:
+    async with reading(certificates, scheme="oauth", settings={"schemes": ("bearer",)}) as (world, reader):
+        world.book()
+        assert len((await reader.read()).invitations) == 1
+        world.server.access.revoke_tokens()
+        assert len((await reader.read()).invitations) == 1
+        assert reader.tokens is not None
+        assert reader.tokens.issued == 2
 
 
 @pytest.mark.parametrize("protection", ["none", "allow", "require"])
