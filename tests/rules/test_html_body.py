@@ -17,6 +17,9 @@ def test_blocks_and_lines_are_marked_and_links_stand_apart() -> None:
 
 def test_marks_in_the_source_do_not_count() -> None:
     assert read_html("a\x81\x8d\x8f\x90\x9db &#143;&#144;c").shown.strip(BLOCK) == "ab c"
+    forged = read_html("a&#144; &#143;b<a href='https://x.example/'>c&#157;d&#143;</a>e&#157;")
+    assert forged.shown.strip(BLOCK) == "a bcde"
+    assert forged.with_targets.strip(BLOCK) == "a bcd<https://x.example/>e"
 
 
 def test_a_tag_with_thousands_of_attributes_is_not_given_to_the_parser() -> None:
