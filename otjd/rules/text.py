@@ -23,9 +23,9 @@ _BLANKS = tuple(c for c in map(chr, range(0x3001)) if c.isspace() and c not in "
 _MANY_LINES = re.compile(r"\n{3,}")
 _QUOTED = re.compile(r"[ \t]{0,3}>[> \t]*")
 _DELIMITED = re.compile(r"<([a-z][a-z0-9+.-]{1,15}:[^<>\s]{1,8000})>", re.IGNORECASE)
-_SCHEME = re.compile(r"\b(?:https?|pexip)\Z", re.IGNORECASE)
-_SCHEME_LENGTH = 6
-_BARE = re.compile(r"://[^\s<>\"]{1,8000}")
+_BARE = re.compile(r"://(?:(?<=\b(https)://)|(?<=\b(http)://)|(?<=\b(pexip)://))[^\s<>\"]{1,8000}", re.IGNORECASE)
+"""Begins with what is rare and the same in all, so that it is found quickly; the scheme is its only group."""
+
 _CLOSERS = {")": "(", "]": "[", "}": "{"}
 _LOOKS_LIKE_HTML = re.compile(r"<(?:br|/?p|/?div|/?span|/?b|/a|/?ul|/?li|/?html|/?body|/?table)\b[^<>]{0,300}>",
                               re.IGNORECASE)
@@ -146,15 +146,14 @@ def _restored(found: tuple[str, ...]) -> tuple[str, ...]:
 
 def _bare(text: str, delimited: Container[int]) -> Iterator[tuple[int, str]]:
     """Where web addresses stand in a text without delimiters, and these without the punctuation behind them."""
-    at = text.find("://")
     end = 0
-    while at >= 0:
-        scheme = _SCHEME.search(text, max(end, at - _SCHEME_LENGTH), at)
-        rest = _BARE.match(text, at) if scheme else None
-        end = rest.end() if rest else end
-        if scheme and rest and scheme.start() not in delimited:
-            yield scheme.start(), _trimmed(scheme[0] + rest[0])
-        at = text.find("://", rest.end() if rest else at + 3)
+    for match in _BARE.finditer(text):
+        scheme = match.lastindex or 0
+        start = match.start(scheme)
+        if start >= end:  # else it is the end of a link that was too long
+            end = match.end()
+            if start not in delimited:
+                yield start, _trimmed(match[scheme] + match[0])
 
 
 def _trimmed(link: str) -> str:
@@ -211,6 +210,6 @@ def _with_single_blanks(lines: list[str]) -> str:
     text = "\n".join(lines)
     while "  " in text:
         text = text.replace("  ", " ")
-    if "\n\n\n" in text:
+    if "" in lines and "\n\n\n" in text:
         text = _MANY_LINES.sub("\n\n", text)
     return text.strip("\n")[:TEXT_LIMIT]
