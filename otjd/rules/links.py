@@ -157,9 +157,12 @@ def folded(text: str) -> str:
     return text.lower() if text.isascii() else text.translate(_ASCII_ALIKE).lower()
 
 
-def encodable(text: str) -> str:
-    """The text, as long, with surrogates replaced, which RE2 does not take."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+def for_re2(text: str) -> str | bytes:
+    """The text in a form that RE2 takes, with the same offsets; surrogates are replaced.
+
+    Bytes, where they are the same as characters, spare it from counting the characters before what it finds.
+    """
+    return text.encode() if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def may_be_rewritten(text: str) -> bool:

@@ -85,7 +85,7 @@ def web_address(link: str) -> WebAddress | None:
     if not _HOST.fullmatch(host):
         return None
     parameters: dict[str, str] = {}
-    for pair in query.split("&", _PARAMETERS_LIMIT)[:_PARAMETERS_LIMIT]:
+    for pair in query.split("&", _PARAMETERS_LIMIT)[:_PARAMETERS_LIMIT] if query else ():
         name, _, value = pair.partition("=")
         parameters.setdefault(name.removeprefix("amp;").lower(), unquote(value))
     return WebAddress(link, host, path, parameters, fragment)

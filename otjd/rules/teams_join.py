@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import re2  # type: ignore[import-untyped]  # the package has no type information
 
 from otjd.rules.event import MeetingEvent
-from otjd.rules.links import encodable
+from otjd.rules.links import for_re2
 from otjd.rules.patterns import SEPARATOR, WebAddress, behind, digit_groups, ungrouped, web_addresses
 
 HOSTS = ("teams.microsoft.com", "teams.cloud.microsoft", "gov.teams.microsoft.us", "dod.teams.microsoft.us",
@@ -68,10 +68,18 @@ class IdAndPasscode:
     passcode: str
 
 
-def join_link(address: WebAddress) -> JoinLink | None:
-    """The parts of a join link at one of HOSTS; None for any other link, or where one of the parts is missing."""
-    if not address.is_at(*HOSTS):
-        return None
+def join_links(event: MeetingEvent) -> Iterator[JoinLink]:
+    """The join links of an event."""
+    return (found for address in event.once(_at_hosts) if (found := _join_link(address)))
+
+
+def _at_hosts(event: MeetingEvent) -> tuple[WebAddress, ...]:
+    """The web addresses at one of HOSTS."""
+    return tuple(address for address in web_addresses(event) if address.is_at(*HOSTS))
+
+
+def _join_link(address: WebAddress) -> JoinLink | None:
+    """The parts of a join link; None for any other link, or where one of the parts is missing."""
     text = address.link[:_LINK_LIMIT]
     for _ in range(_DECODINGS):
         thread, tenant, organizer = _THREAD.search(text), _TENANT.search(text), _ORGANIZER.search(text)
@@ -81,21 +89,15 @@ def join_link(address: WebAddress) -> JoinLink | None:
     return None
 
 
-def short_id(address: WebAddress) -> str:
-    """The meeting id of a link `/meet/<id>` at one of HOSTS, else nothing."""
-    match = _SHORT_PATH.fullmatch(address.path) if address.is_at(*HOSTS) else None
-    return match[1] if match else ""
-
-
 def id_and_passcode(event: MeetingEvent) -> IdAndPasscode | None:
     """The id and passcode that the text prints for a Teams meeting; None where another provider's may be meant."""
     addresses = list(web_addresses(event))
     text = event.body.text
     pairs = [pair for pair in _pairs(text) if not _is_elsewhere(pair.meeting_id, addresses)]
-    known = [meeting_id for address in addresses if (meeting_id := short_id(address))]
+    known = [match[1] for address in event.once(_at_hosts) if (match := _SHORT_PATH.fullmatch(address.path))]
     if known:
         return next((pair for pair in pairs if pair.meeting_id in known), None) or _with_only_code(text, known[0])
-    if any(join_link(address) for address in addresses):
+    if any(join_links(event)):
         return pairs[0] if pairs else None
     is_teams = bool(pairs) and any(_TEAMS.search(place) for place in (event.location, event.body.marked))
     return next((pair for pair in pairs if is_teams and len(pair.meeting_id) >= 11), None)
@@ -103,7 +105,7 @@ def id_and_passcode(event: MeetingEvent) -> IdAndPasscode | None:
 
 def _pairs(text: str) -> Iterator[IdAndPasscode]:
     """Every labelled id that a labelled passcode directly follows."""
-    first = _DIGITS.search(encodable(text))
+    first = _DIGITS.search(for_re2(text))
     for found in islice(_ID.finditer(text, first.start()), _CANDIDATES) if first else ():
         label = _ID_LABEL.search(text[max(0, found.start() - 60):found.start()])
         if label is None or _NOT_AN_ID.search(label[0]) or not _ID_GROUPS.fullmatch(found[0]):

@@ -12,7 +12,7 @@ from itertools import islice
 
 import re2  # type: ignore[import-untyped]  # the package has no type information
 
-from otjd.rules.links import encodable, folded
+from otjd.rules.links import folded, for_re2
 from otjd.rules.patterns import SEPARATOR, ungrouped
 
 PIN = r"[0-9]{4,10}"
@@ -26,22 +26,19 @@ _LABELS = (
     r"код доступа|пароль|parola|şifre|mã (?:bí mật|xác nhận)|kode sandi)")
 _LABEL = re.compile(rf"{_LABELS}{SEPARATOR}{_VALUE}", re.IGNORECASE)
 _ANY_LABEL = re2.compile(_LABELS)
-_ROOM_SECTION = re.compile(r"h\.?323|@(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com", re.IGNORECASE)
+_ROOM_SECTION = re2.compile(r"h\.?323|@(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com")
 _NOT_A_PASSCODE = re.compile(r"host|particip|teilnehm|attend|phone|telef|fax|mobil|webinar|"
                              r"\bid\b|-id\b|conf|extension|参加者|主持|ホスト", re.IGNORECASE)
 _OTHER_PROVIDER = re.compile(r"\bteams\b|webex|bluejeans|gotomeet|goto\.com", re.IGNORECASE)
 _ID_ABOVE = re.compile(r"(?<![0-9-])([0-9](?:[ -]?[0-9]){8,16})[^0-9]{0,30}\Z")
 _ABOVE = 80
-_BEFORE_SIGN = 70
 _MANY = 50
 _LABELS_LIMIT = 1000
 
 
 def pins(text: str, meeting_id: str) -> Iterator[str]:
     """Numeric passcodes of this meeting in a text, the most certain first."""
-    lower = folded(text)
-    signs = [at for at in (lower.find("323"), lower.find("zoomcrc.com")) if at >= 0]
-    rooms = _ROOM_SECTION.search(text, max(0, min(signs) - _BEFORE_SIGN)) if signs else None
+    rooms = _ROOM_SECTION.search(for_re2(folded(text)))
     room_section = text[rooms.start():] if rooms else ""
     yield from _of_dial_string(text, meeting_id)
     yield from _behind_id(room_section, meeting_id)
@@ -87,8 +84,7 @@ def _labelled(text: str, meeting_id: str) -> Iterator[str]:
 def _labels(text: str) -> Iterator[re.Match[str]]:
     """What `_LABEL` matches. RE2 finds the labels: it is ten times as fast where there are none."""
     end = 0
-    searched = encodable(folded(text))
-    for label in islice(_ANY_LABEL.finditer(searched), _LABELS_LIMIT):
+    for label in islice(_ANY_LABEL.finditer(for_re2(folded(text))), _LABELS_LIMIT):
         match = _LABEL.match(text, label.start()) if label.start() >= end else None
         if match:
             end = match.end()

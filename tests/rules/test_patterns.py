@@ -148,4 +148,5 @@ def test_plain_web_addresses_are_split_as_the_standard_library_splits_them(rest:
         parts = urlsplit(f"https://a.{rest}".strip())
         assert address.host == (parts.hostname or "").rstrip(".")
         assert (address.path, address.fragment) == (parts.path, parts.fragment)
-        assert set(address.parameters) == {pair.partition("=")[0].lower() for pair in parts.query.split("&")}
+        pairs = parts.query.split("&") if parts.query else []
+        assert set(address.parameters) == {pair.partition("=")[0].lower() for pair in pairs}

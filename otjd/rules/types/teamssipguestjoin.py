@@ -14,9 +14,9 @@ from otjd.rules.cvi import address_of, coordinates
 from otjd.rules.event import MeetingEvent
 from otjd.rules.guest_join import DOMAIN, meeting_blob, passcode_blob
 from otjd.rules.meeting_type import Clock, Finder, Found, MeetingType, Place
-from otjd.rules.patterns import web_addresses
+from otjd.rules.registry import may_be_of
 from otjd.rules.rule import Rule, RuleError
-from otjd.rules.teams_join import id_and_passcode, join_link
+from otjd.rules.teams_join import id_and_passcode, join_links
 from otjd.rules.types import (
     bluejeansteamsbody,
     ciscoteamsbody,
@@ -54,13 +54,13 @@ def has_coordinates(event: MeetingEvent, rule: Rule) -> bool:
     """Whether the meeting has an address of its own for video systems, of whichever provider."""
     if event.properties.get("teams_vtc_conference_id"):
         return True
-    if any(meeting_type.find(event, rule) for meeting_type in _BODY_TYPES):
+    if any(may_be_of(event, module.TYPE.name) and module.find(event, rule) for module in _BODY_TYPES):
         return True
     return any(True for _ in coordinates(event.body.text, _ANY_KEY, only_video_labels=True))
 
 
 def _variables(event: MeetingEvent, company_id: str) -> dict[str, str] | None:
-    link = next((found for address in web_addresses(event) if (found := join_link(address))), None)
+    link = next(join_links(event), None)
     printed = id_and_passcode(event)
     if link is None and printed is None:
         return None
