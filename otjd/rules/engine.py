@@ -11,7 +11,7 @@ from enum import StrEnum
 from otjd.meetings.model import DialProtocol, Invitation
 from otjd.rules.budget import LimitExceededError
 from otjd.rules.event import MeetingEvent
-from otjd.rules.fallback import fallback
+from otjd.rules.fallback import FALLBACK, fallback
 from otjd.rules.meeting_type import Clock, Finder, Found, Place
 from otjd.rules.registry import KNOWN, may_be_of, supported
 from otjd.rules.rule import LENGTHS, Rule, RuleError
@@ -21,8 +21,6 @@ __all__ = ["FALLBACK", "CompiledRule", "Engine", "Match", "Outcome", "Result", "
            "Step", "compile_rule", "problems"]
 
 ALIAS_LIMIT = 1000
-FALLBACK = "fallback"
-"""The `meeting_type` of a match that no rule made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +200,9 @@ class Engine:
 
 
 def _fall_back(event: MeetingEvent, quoted: MeetingEvent | None) -> Step:
-    address = fallback(event)
+    address = fallback(event) if may_be_of(event, FALLBACK) else None
     from_quoted = address is None and quoted is not None
-    if from_quoted and quoted is not None:
+    if from_quoted and quoted is not None and may_be_of(quoted, FALLBACK):
         address = fallback(quoted)
     match = Match(*address, "", FALLBACK, {}) if address and is_alias(address[0]) else None
     result = Result.MATCHED if match else Result.NOTHING

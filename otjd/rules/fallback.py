@@ -8,9 +8,13 @@ from urllib.parse import unquote
 
 from otjd.meetings.model import DialProtocol
 from otjd.rules.event import MeetingEvent
-from otjd.rules.links import folded
 
-_SCHEMES = ("sip:", "sips:", "h323:")
+FALLBACK = "fallback"
+"""The `meeting_type` of a match that no rule made."""
+
+SCHEMES = ("sip:", "sips:", "h323:")
+"""One of these begins every address, in any letter case."""
+
 _SCHEME = re.compile(r"(sips?|h323):([ ]{0,3})", re.IGNORECASE)
 _IN_WEB_ADDRESS = re.compile(r"https?://[^\s<>\"]*\Z", re.IGNORECASE)
 _PERSON = re.compile(r"\bim:\s{0,3}<?\Z|\b(?:conf|callto|pres|lync|skype|xmpp):<?\Z", re.IGNORECASE)
@@ -38,9 +42,6 @@ def fallback(event: MeetingEvent) -> tuple[str, DialProtocol] | None:
 
 def first_address(text: str) -> tuple[str, DialProtocol] | None:
     """The first address in text order that can be dialled, without scheme, parameters and punctuation."""
-    lower = folded(text)
-    if not any(scheme in lower for scheme in _SCHEMES):
-        return None
     for match in islice(_SCHEME.finditer(text), _CANDIDATES):
         if not _stands_alone(text, match.start()):
             continue

@@ -21,8 +21,8 @@ LINE = "\x8d"
 """A line ends here."""
 
 _LINK, _LABEL, _END = "\x8f", "\x90", "\x8f\x9d"
-"""A link: its target follows, then its label, then its end. Begin and end share a character, so that both are found
-quickly in one pass."""
+"""A link: its target follows, then its label, then its end. Begin and end share a character, so that both are
+found quickly in one pass."""
 
 _MARKS = f"{BLOCK}{LINE}{_LABEL}{_END}"
 """No character set in use has these five characters, and who writes them as entities does no more than he could

@@ -8,35 +8,41 @@ rewritten links undone, percent-encoded characters decoded and letter case folde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
 
 import re2  # type: ignore[import-untyped]  # the package has no type information
 
 from otjd.rules.event import MeetingEvent
+from otjd.rules.fallback import FALLBACK, SCHEMES
 from otjd.rules.links import SIGNS, folded
 from otjd.rules.meeting_type import MeetingType, Place
 from otjd.rules.parts import Part, parts
 
 _REWRITTEN = "a rewritten link"
+_TARGET = re.compile(r"<\S+")
+"""The text in which links have their targets beside them has each of these, and else what the text itself has."""
+
 _OWN_DATA = ("conferenceData", "uc_capabilities")
 """Properties of a shape of their own: where one is there, types that look at properties are always tried."""
 
 
 def absent(types: Iterable[MeetingType]) -> Callable[[MeetingEvent], frozenset[str]]:
-    """Makes a function that gives the names of those of these types of which an event cannot be."""
+    """Makes a function that gives the names of those of these types of which an event cannot be.
+
+    FALLBACK is among them where the event has no address for the fallback.
+    """
     with_signs = [found for found in types if found.signs]
     sought = re2.Set.SearchSet()
     named: list[str] = []
-    for found in with_signs:
-        for sign in found.signs:
+    for name, signs in (*((found.name, found.signs) for found in with_signs),
+                        (FALLBACK, map(re2.escape, SCHEMES)), (_REWRITTEN, map(re2.escape, SIGNS))):
+        for sign in signs:
             sought.Add(sign)
-            named.append(found.name)
-    for sign in SIGNS:
-        sought.Add(re2.escape(sign))
-        named.append(_REWRITTEN)
+            named.append(name)
     sought.Compile()
-    everything = frozenset(found.name for found in with_signs)
+    everything = frozenset((FALLBACK, *(found.name for found in with_signs)))
     with_properties = frozenset(found.name for found in with_signs if Place.PROPERTIES in found.looks_in)
 
     def seen_in(text: str) -> set[str]:
@@ -61,7 +67,7 @@ def _everything_in(event: MeetingEvent, *those: Part) -> str:
     links = "\n".join(link for part in those for link in part.links)
     places = [*(part.text for part in those), links]
     if event.body.marked is not event.body.text:
-        places.append(event.body.marked)
+        places += _TARGET.findall(event.body.marked)
     if "%" in links:
         places.append(unquote(links))
     return "\n".join(places)

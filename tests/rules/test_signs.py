@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from otjd.meetings.model import Invitation
 from otjd.rules.event import MeetingEvent
+from otjd.rules.fallback import FALLBACK, fallback
 from otjd.rules.invitation_json import invitation_from_json
 from otjd.rules.links import folded, may_be_rewritten
 from otjd.rules.meeting_type import Place
@@ -33,13 +34,16 @@ PIECES = st.sampled_from([
 
 def unmissed(meeting: Invitation) -> None:
     """Each type that finds something in it was thought possible."""
+    event = MeetingEvent(meeting)
     for name in WITH_SIGNS:
         given_rule = rule(name, domain="vc.example.com", company_id="acme")
         finder = supported()[name].prepare(given_rule, time.thread_time)
-        event = MeetingEvent(meeting)
         for part in (event, event.quoted):
             if part is not None and finder(part):
                 assert may_be_of(part, name), name
+    for part in (event, event.quoted):
+        if part is not None and fallback(part):
+            assert may_be_of(part, FALLBACK)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.stem)

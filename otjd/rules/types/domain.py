@@ -27,7 +27,7 @@ def _prepare(rule: Rule, _: Clock) -> Finder:
                       re.IGNORECASE)
 
     def find(event: MeetingEvent) -> Found | None:
-        return next((found for place in event.places() if (found := _first(host, place))), None)
+        return next((found for place in event.places() if "@" in place and (found := _first(host, place))), None)
 
     return find
 
