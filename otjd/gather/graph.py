@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 
 from twisted.logger import Logger
 
@@ -50,6 +51,7 @@ class GraphSource:
         self._rooms: tuple[str, ...] = ()
         self._swept: dict[str, tuple[Window, bytes]] = {}
         self._news: set[str] = set()
+        self._read_until: dict[str, datetime] = {}
         self._asked_by: dict[str, int] = {}
         self._turn = 0
         self._is_probed = False
@@ -70,6 +72,7 @@ class GraphSource:
         self._news &= known
         self._swept = {room: swept for room, swept in self._swept.items() if room in known}
         self._asked_by = {room: turn for room, turn in self._asked_by.items() if room in known}
+        self._read_until = {room: end for room, end in self._read_until.items() if room in known}
         if self._notifications is not None:
             self._notifications.watch(self._rooms)
 
@@ -82,11 +85,17 @@ class GraphSource:
         has_news = room in self._news
         self._news.discard(room)
         try:
-            return await self._reader.read(room, window, memory, has_news=has_news)
+            reading = await self._reader.read(room, window, memory, has_news=has_news)
         except SourceError:
             if has_news:
                 self._news.add(room)
             raise
+        before = self._read_until.get(room)
+        self._read_until[room] = window.end
+        if self._notifications is not None and memory is not None and before is not None and any(
+                one.start_time < before and not one.is_all_day for one in reading.invitations):
+            self._notifications.unannounced(room)  # which knows whether it was announced
+        return reading
 
     async def sweep(self, rooms: Sequence[str], window: Window) -> Mapping[str, bytes | RoomError]:
         """Fingerprints of when rooms are busy, as `CalendarSource.sweep` says."""

@@ -36,6 +36,9 @@ LOOK_EVERY_S = 60.0
 SETTLE_S = 0.2
 """Notices are gathered for this long, and answered at once: a change makes several."""
 
+LATE_S = 600.0
+"""A notice that has not come after this time, three times what Microsoft says, does not come."""
+
 RETRY_FIRST_S = 60.0
 RETRY_LIMIT_S = 3600.0
 BODY_LIMIT = 2 * 1024 * 1024
@@ -52,13 +55,15 @@ Reply = tuple[int, str, bytes]
 
 @dataclass(slots=True, eq=False)
 class _Room:
-    """A room and its subscription: `id` is empty where there is none, `due_s` when it is to be seen to."""
+    """A room and its subscription: `id` is empty where there is none, `due_s` when it is to be seen to,
+    `noticed_s` when a notice came, or could not come yet."""
 
     email: str
     id: str = ""
     client_state: str = field(default="", repr=False)
     expires: datetime | None = None
     due_s: float = 0.0
+    noticed_s: float = 0.0
     failures: int = 0
 
 
@@ -95,6 +100,8 @@ class GraphNotifications:
         self._told: set[str] = set()
         self._settling: IDelayedCall | None = None
         self._wait_until_s = 0.0
+        self._unannounced_s: float | None = None
+        self._is_silent = False
         self._problem = ""
         self._failures = 0
         self._is_unsaved = False
@@ -121,9 +128,16 @@ class GraphNotifications:
         self._poller.trigger(hurry=True)
 
     def is_told_of(self, room: str) -> bool:
-        """Whether there is a subscription for this room that is alive."""
+        """Whether there is a subscription for this room that is alive, and notices come."""
         found = self._rooms.get(room)
-        return found is not None and found.expires is not None and found.id != "" and self._now() < found.expires
+        return found is not None and self._is_alive(found) and not self._is_silent
+
+    def unannounced(self, room: str) -> None:
+        """A change of this room was found without a notice of it: it may still come."""
+        found = self._rooms.get(room)
+        at = self._clock.seconds()
+        if found is not None and self._is_alive(found) and at - found.noticed_s > LATE_S:
+            self._unannounced_s = at if self._unannounced_s is None else self._unannounced_s
 
     def handle(self, query: Mapping[bytes, list[bytes]], body: bytes) -> Reply:
         """The answer to a request at `url`, at once; `query` are its arguments, decoded, as twisted.web has them.
@@ -174,6 +188,11 @@ class GraphNotifications:
     # notices
 
     def _noticed(self, room: _Room, lifecycle: Lifecycle) -> None:
+        room.noticed_s = self._clock.seconds()
+        self._unannounced_s = None
+        if self._is_silent:
+            self._is_silent = False
+            self._log.info("Notices of {integration} come again", integration=self._integration)
         if lifecycle is not Lifecycle.NONE:
             self._log.info("Graph says {event} of the subscription for {room}", event=lifecycle.value,
                            room=room.email, integration=self._integration)
@@ -202,8 +221,21 @@ class GraphNotifications:
 
     # subscriptions
 
+    def _is_alive(self, room: _Room) -> bool:
+        return room.id != "" and room.expires is not None and self._now() < room.expires
+
+    def _listen(self) -> None:
+        """Believe no longer that notices come where one is overdue and none of any room came since."""
+        since_s = self._unannounced_s
+        if since_s is not None and not self._is_silent and self._clock.seconds() - since_s > LATE_S:
+            self._is_silent = True
+            self._log.warn("Graph told nothing of changes for {late_s:.0f} s though there were some, the rooms of "
+                           "{integration} are polled. Does notification_url still end at this node?",
+                           late_s=LATE_S, integration=self._integration)
+
     async def _look(self) -> float:
         """See to what is due; gives when something is due again."""
+        self._listen()
         if self._known is None:
             self._known = await self._load()
             for room in self._rooms.values():
@@ -235,7 +267,7 @@ class GraphNotifications:
     async def _see(self, room: _Room) -> None:
         """Make or renew the subscription of a room."""
         try:
-            if room.id and self.is_told_of(room.email):
+            if self._is_alive(room):
                 await self._renew(room)
             else:
                 self._drop(room, is_wanted=True)
@@ -261,6 +293,7 @@ class GraphNotifications:
             self._unwanted.add(made.id)
             return
         room.id, room.client_state = made.id, state
+        room.noticed_s = self._clock.seconds()
         self._by_id[made.id] = room
         self._lives_until(room, made.expires)
         self._tell(room)  # what changed before nobody told
@@ -342,7 +375,7 @@ class GraphNotifications:
                 isinstance(one, str) and one for one in (number, state)):
             room.id, room.client_state, room.expires = number, state, expires
             self._by_id[number] = room
-            room.due_s = self._clock.seconds()
+            room.due_s = room.noticed_s = self._clock.seconds()
 
     async def _load(self) -> Mapping[str, Any]:
         if self._state is None:

@@ -13,10 +13,13 @@ import pytest_twisted
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
+from otjd.gather.graph import GraphSource
 from otjd.gather.graph_notifications import GraphNotifications
+from otjd.meetings.model import Window
 from otjd.seam import deferred
-from tests.gather.graph_world import NOW, ROOM, World, error, world
+from tests.gather.graph_world import NOW, ROOM, WINDOW, World, error, world
 from tests.outbound.servers import Certificates, until
+from tests.protocol.graph_answers import event
 
 ROOMS = [ROOM, "second@example.com", "third@example.com"]
 URL = "https://otj.example.com/notifications/m365"
@@ -233,6 +236,60 @@ async def test_patience_is_kept(told: Told, code: str, asked: int) -> None:
     assert told.here.asked() == []
     await told.after(60)
     assert all(map(told.notifications.is_told_of, ROOMS))
+
+
+async def changed_unheard(told: Told) -> None:
+    """A change that a read finds, and no notice tells of."""
+    told.notifications.unannounced(ROOM)
+    await told.after(700)
+
+
+async def test_where_changes_are_found_and_no_notice_comes_the_rooms_are_polled_until_one_does(
+        told: Told, logged_events: list[dict[str, Any]]) -> None:
+    await told.start(*ROOMS)
+    await told.after(700)
+    await changed_unheard(told)
+    assert not any(map(told.notifications.is_told_of, ROOMS))
+    assert any(str(one.get("log_format")).startswith("Graph told nothing of changes") for one in logged_events)
+    told.notify(ROOMS[1])
+    assert all(map(told.notifications.is_told_of, ROOMS))
+    assert len(told.here.asked()) == 3
+
+
+async def test_a_change_that_was_told_of_shortly_before_or_after_it_was_read_is_no_sign(told: Told) -> None:
+    await told.start(*ROOMS)
+    await changed_unheard(told)  # the subscription is younger than the change may be
+    assert told.notifications.is_told_of(ROOM)
+    told.notify(ROOM)
+    await changed_unheard(told)
+    assert told.notifications.is_told_of(ROOM)
+    told.notifications.unannounced(ROOM)
+    await told.after(120)
+    told.notify(ROOM)
+    await told.after(700)
+    assert told.notifications.is_told_of(ROOM)
+
+
+async def test_a_source_tells_of_changes_that_it_found_unannounced(here: World) -> None:
+    told = Told(here)
+    source = GraphSource(here.client, here.api, integration="m365", in_thread=deferToThread,
+                         notifications=told.notifications)
+    source.start(told.rooms.append)
+    source.watch([ROOM])
+    await told.seen_to()
+    await told.after(700)
+    memory = (await source.read(ROOM, WINDOW, None)).memory
+    far = WINDOW.end + timedelta(minutes=30)
+    here.graph.rooms[ROOM] = {"far": event(1, far, id="far")}
+    later = Window(WINDOW.start, far + timedelta(hours=1))
+    memory = (await source.read(ROOM, later, memory)).memory  # it only came into the window
+    await told.after(700)
+    assert source.is_told_of(ROOM)
+    here.graph.rooms[ROOM]["near"] = event(2, NOW, id="near")
+    await source.read(ROOM, later, memory)
+    await told.after(700)
+    assert not source.is_told_of(ROOM)
+    await told.notifications.stop()
 
 
 async def test_a_room_that_is_of_no_interest_any_more_is_unsubscribed(told: Told) -> None:
