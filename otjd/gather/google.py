@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from otjd.gather.google_api import GoogleApi, RefusedError, SyncTokenError, Tall
 from otjd.gather.google_notifications import Channels
 from otjd.gather.source import RoomError, RoomReading, Spend, UnreachableError
 from otjd.gather.tokens import TokenSource
-from otjd.meetings.model import Invitation, Window
+from otjd.meetings.model import Window
 from otjd.outbound.client import HttpClient
 from otjd.protocol.google_calendar import (
     CALENDARS_A_SWEEP,
@@ -26,15 +25,25 @@ from otjd.protocol.google_calendar import (
     free_busy_url,
 )
 from otjd.protocol.google_errors import only_times
-from otjd.protocol.google_events import SEES_NO_EVENTS, EventsPage, read_changes, read_events, read_free_busy
+from otjd.protocol.google_events import (
+    SEES_NO_DETAILS,
+    SEES_NO_EVENTS,
+    ChangesPage,
+    Entries,
+    EventsPage,
+    apply_changes,
+    read_changes,
+    read_events,
+    read_free_busy,
+)
 from otjd.seam import InThread
 
-TOKEN_FROM_BYTES = 64 * 1024
-"""From this size on, or where it takes more than one page, an answer is worth avoiding.
+TOKEN_FROM_BYTES = 16 * 1024
+"""From this size on, or where it takes more than one page, a calendar is not read whole each time.
 
-A sync token tells by one small answer that nothing changed, and costs a request more where something did. In
-requests it is cheaper only for calendars of several pages; in bytes and time always. Of small calendars the whole
-is read: that is one request in either case.
+With a sync token a quiet calendar answers with next to nothing, and a changed one with what changed; where a
+series changed the whole is read as well, which is a request more than without. A smaller calendar comes whole in
+a few packets.
 """
 
 MARGIN = timedelta(days=1)
@@ -56,15 +65,14 @@ SHORTEST_REACH = timedelta(days=7)
 class Memory:
     """What is kept of a reading of a room for the next one.
 
-    `versions` are those of its occurrences, a number each. Where the room is asked by `sync_token`, `entries` are
-    the occurrences, with their ends, that were read up to `until`. `reads_to_token` counts down to a new token.
+    `entries` are its occurrences, shared by `role`. Where the room is asked by `sync_token` they reach up to
+    `until`. `reads_to_token` counts down to a new token.
     """
 
-    versions: array[int] = field(default_factory=lambda: array("q"))
+    entries: Entries = field(default_factory=Entries)
     role: str = ""
     is_large: bool = False
     sync_token: str = ""
-    entries: tuple[tuple[str, str, datetime], ...] = ()
     until: datetime | None = None
     reads_to_token: int = 0
 
@@ -153,67 +161,78 @@ class GoogleSource:
         known = memory if isinstance(memory, Memory) else Memory()
         tally = Tally()
         covers = known.until is not None and window.end <= known.until
-        is_asking = covers if known.sync_token else known.is_large and known.reads_to_token <= 0
-        if is_asking:
+        if covers if known.sync_token else known.is_large and known.reads_to_token <= 0:
             try:
-                changes, following = await self._changes(room, known, window, tally)
+                changes = await self._changes(room, known.sync_token, window, tally)
             except (SyncTokenError, RefusedError):
                 known = replace(known, sync_token="", reads_to_token=1 + int(_share(room) * TOKENS_SPREAD))
             else:
-                if known.sync_token and not changes:
-                    return _as_it_was(following, window, tally.requests)
-                known = following
+                is_first = not known.sync_token
+                known = replace(known, sync_token=changes.next_sync)
+                if not is_first and known.until is not None:
+                    page: EventsPage | None = await self._in_thread(
+                        apply_changes, known.entries, known.role, changes, Window(window.start, known.until))
+                    if page is not None:
+                        return self._reading(room, page, replace(known, entries=page.entries), tally)
         return await self._whole(room, window, known, tally)
 
-    async def _changes(self, room: str, known: Memory, window: Window, tally: Tally) -> tuple[int, Memory]:
-        """How much changed since the sync token, and the next one; without one, the first.
+    async def _changes(self, room: str, sync_token: str, window: Window, tally: Tally) -> ChangesPage:
+        """What changed since a sync token, on one page; without a token what the next one begins with.
 
-        :raises SyncTokenError: it is no longer valid.
+        :raises SyncTokenError: the token is no longer valid, or there is none for the next time.
         """
-        page_token, changes = "", 0
+        items: list[Any] = []
+        page_token = ""
         for _ in range(PAGES_LIMIT):
-            url = changes_url(self._api_url, room, sync_token=known.sync_token, since=window.start,
-                              page_token=page_token)
-            answer = await self._api.ask("GET", url, room=room, tally=tally)
-            page = await self._read_answer(read_changes, answer.body)
-            changes += page.changes
+            answer = await self._api.ask("GET", changes_url(
+                self._api_url, room, sync_token=sync_token, since=window.start, page_token=page_token),
+                room=room, tally=tally)
+            page: ChangesPage = await self._read_answer(read_changes, answer.body)
+            items += page.items if sync_token else ()
             page_token = page.next_page
             if not page_token and page.next_sync:
-                return changes, replace(known, sync_token=page.next_sync)
-            if not page_token:
-                raise SyncTokenError(f"No sync token came for {room}")
-        raise SyncTokenError(f"The changes of {room} have more than {PAGES_LIMIT} pages")
+                return replace(page, items=items)
+            if not page_token or len(items) > EVENTS_LIMIT:
+                break
+        raise SyncTokenError(f"No sync token came for {room}")
 
     async def _whole(self, room: str, window: Window, known: Memory, tally: Tally) -> RoomReading:
         """The occurrences of a window, page by page."""
         if known.sync_token:
             window = Window(window.start, window.end + MARGIN * (1 + _share(room)) / 2)
-        reading = _Reading()
+        whole = EventsPage("")
+        size = pages = 0
         page_token = ""
-        for _ in range(PAGES_LIMIT):
+        while pages == 0 or page_token:
             answer = await self._api.ask("GET", events_url(self._api_url, room, window, page_token), room=room,
-                                         tally=tally, limit=BYTES_LIMIT - reading.size)
-            page: EventsPage = await self._read_answer(read_events, answer.body, known.versions, known.role,
-                                                       reading.taken)
-            reading.add(page, len(answer.body))
-            page_token = page.next_page
+                                         tally=tally, limit=BYTES_LIMIT - size)
+            page: EventsPage = await self._read_answer(read_events, answer.body, known.entries, known.role,
+                                                       whole.taken)
             if page.role in SEES_NO_EVENTS:
                 raise RoomError(only_times(self._account, room))
-            if not page_token or len(reading.versions) > EVENTS_LIMIT or reading.size >= BYTES_LIMIT:
-                break
-        if page_token:
-            raise RoomError(f"{room} holds more than {EVENTS_LIMIT} meetings, or more than can be read, until "
-                            f"{window.end:%d.%m.%Y}: lower display_upcoming_meetings of its profile")
-        self._tell_of(room, reading)
-        return RoomReading(reading.fresh, frozenset(reading.same), reading.memory(known, window), tally.requests)
+            whole.add(page)
+            size += len(answer.body)
+            pages += 1
+            page_token = page.next_page
+            if page_token and (pages >= PAGES_LIMIT or len(whole.entries) > EVENTS_LIMIT or size >= BYTES_LIMIT):
+                raise RoomError(f"{room} holds more than {EVENTS_LIMIT} meetings, or more than can be read, until "
+                                f"{window.end:%d.%m.%Y}: lower display_upcoming_meetings of its profile")
+        return self._reading(room, whole, Memory(
+            entries=whole.entries, role=whole.role, is_large=size >= TOKEN_FROM_BYTES or pages > 1,
+            sync_token=known.sync_token, until=window.end if known.sync_token else None,
+            reads_to_token=max(0, known.reads_to_token - 1)), tally)
 
-    def _tell_of(self, room: str, reading: _Reading) -> None:
+    def _reading(self, room: str, page: EventsPage, memory: Memory, tally: Tally) -> RoomReading:
+        self._tell_of(room, page)
+        return RoomReading(page.fresh, frozenset(page.same), memory, tally.requests)
+
+    def _tell_of(self, room: str, reading: EventsPage) -> None:
         if reading.unreadable:
             self._log.warn("{number} events of {room} have no time that can be read and are left out",
                            number=reading.unreadable, room=room, integration=self._integration)
-        if not reading.hidden:
+        if reading.role not in SEES_NO_DETAILS:
             self._told_of_hidden.discard(room)
-        elif room not in self._told_of_hidden:
+        if reading.hidden and room not in self._told_of_hidden:
             self._told_of_hidden.add(room)
             self._log.warn("{number} private meetings of {room} come without details, since its calendar is "
                            "shared with {account} as {role}: share it with the permission 'Make changes to "
@@ -229,50 +248,6 @@ class GoogleSource:
             return await self._in_thread(read, *arguments)
         except ValueError as error:
             raise UnreachableError(f"An answer of Google Calendar cannot be read: {error}") from error
-
-
-@dataclass(slots=True)
-class _Reading:
-    """What the pages of a reading come to."""
-
-    role: str = ""
-    size: int = 0
-    pages: int = 0
-    versions: array[int] = field(default_factory=lambda: array("q"))
-    entries: list[tuple[str, str, datetime]] = field(default_factory=list)
-    fresh: list[Invitation] = field(default_factory=list)
-    same: list[tuple[str, str]] = field(default_factory=list)
-    taken: dict[tuple[str, str], str] = field(default_factory=dict)
-    unreadable: int = 0
-    hidden: int = 0
-
-    def add(self, page: EventsPage, size: int) -> None:
-        """Take up a page of so many bytes."""
-        self.role = page.role
-        self.size += size
-        self.pages += 1
-        self.versions.extend(page.versions)
-        self.entries += page.entries
-        self.fresh += page.fresh
-        self.same += page.same
-        self.taken = page.taken
-        self.unreadable += page.unreadable
-        self.hidden += page.hidden
-
-    def memory(self, known: Memory, window: Window) -> Memory:
-        """What to keep of it."""
-        return Memory(versions=self.versions, role=self.role, sync_token=known.sync_token,
-                      is_large=self.size >= TOKEN_FROM_BYTES or self.pages > 1,
-                      entries=tuple(self.entries) if known.sync_token else (),
-                      until=window.end if known.sync_token else None,
-                      reads_to_token=max(0, known.reads_to_token - 1))
-
-
-def _as_it_was(known: Memory, window: Window, requests: int) -> RoomReading:
-    """A reading that found no change: all that is not over is as it was."""
-    entries = tuple(entry for entry in known.entries if entry[2] > window.start)
-    return RoomReading((), frozenset((uid, occurrence) for uid, occurrence, _ in entries),
-                       replace(known, entries=entries), requests)
 
 
 def _share(room: str) -> float:

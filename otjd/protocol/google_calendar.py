@@ -28,7 +28,7 @@ _EVENT = ("id,etag,status,eventType,summary,description,location,start,end,iCalU
           "transparency,created,updated,hangoutLink,attendees(self,responseStatus),extendedProperties,"
           f"conferenceData(conferenceId,conferenceSolution(key,name),entryPoints({_ENTRY_POINT}))")
 EVENT_FIELDS = f"accessRole,timeZone,nextPageToken,items({_EVENT})"
-CHANGE_FIELDS = "nextPageToken,nextSyncToken,items(id)"
+CHANGE_FIELDS = f"accessRole,timeZone,nextPageToken,nextSyncToken,items({_EVENT},recurrence)"
 
 
 def quota_user(room: str) -> str:
@@ -57,7 +57,7 @@ def changes_url(api_url: str, room: str, *, since: datetime | None = None, sync_
     """What changed after `sync_token`, series not expanded; without one the first round, which gives a token for
     what ends after `since`."""
     return _url(api_url, f"{_calendar(room)}/events", room, {
-        "maxResults": str(EVENTS_A_PAGE), "syncToken": sync_token,
+        "maxResults": str(EVENTS_A_PAGE), "maxAttendees": "1", "syncToken": sync_token,
         "timeMin": stamp(since) if since is not None and not sync_token else "",
         "pageToken": page_token, "fields": CHANGE_FIELDS})
 

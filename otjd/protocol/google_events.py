@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from otjd.meetings.model import CalendarItemType, FreeBusyStatus, Invitation, Organizer
+from otjd.meetings.model import CalendarItemType, FreeBusyStatus, Invitation, Organizer, Window
 
 SEES_NO_EVENTS = ("none", "freeBusyReader")
 """Roles that see times at most (`accessRole`)."""
@@ -22,6 +23,9 @@ SEES_NO_DETAILS = ("reader", "writerWithoutPrivateAccess")
 NO_BOOKINGS = ("workingLocation", "birthday")
 """Values of `eventType` that do not book anything."""
 
+Key = tuple[str, str]
+"""`uid` and `occurrence` of an Invitation."""
+
 _PRIVATE = ("private", "confidential")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,76 +34,153 @@ class UnreadableAnswerError(ValueError):
     """What came is not what this request is answered with."""
 
 
+class Entries:
+    """What is kept of the occurrences of a room: 32 bytes each besides uid and occurrence.
+
+    `keys` are (uid, occurrence) of each. The numbers stand for the id of the event and of its series, for all that
+    tells one state of it from another, and for its end in seconds of 1970.
+    """
+
+    __slots__ = ("_numbers", "keys")
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        self._numbers = array("q")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[tuple[Key, int, int, int, int]]:
+        numbers = iter(self._numbers)
+        return zip(self.keys, numbers, numbers, numbers, numbers, strict=True)
+
+    def add(self, key: Key, event: int, series: int, version: int, end: int) -> None:
+        """Add one."""
+        self.keys.append(key)
+        self._numbers.extend((event, series, version, end))
+
+    def extend(self, others: Entries) -> None:
+        """Add all of these."""
+        self.keys += others.keys
+        self._numbers += others._numbers
+
+    def versions(self) -> frozenset[int]:
+        """What tells whether an occurrence is as it was."""
+        return frozenset(self._numbers[2::4])
+
+
 @dataclass(slots=True)
 class EventsPage:
-    """A page of a room's occurrences.
+    """A page of a room's occurrences, or what became of them by changes.
 
-    `entries` are (uid, occurrence, end) of each, `versions` as many numbers, which differ from those of another
-    reading where the occurrence does. `fresh` are those whose version was not known, `same` the others.
-    `unreadable` counts events without a time that can be read, `hidden` private ones whose details are not shown.
-    `taken` has the id of each event so far by (uid, occurrence).
+    `fresh` are those whose version was not known, `same` the others. `unreadable` counts events without a time
+    that can be read, `hidden` private ones whose details are not shown. `taken` has the number of each event so
+    far by (uid, occurrence).
     """
 
     role: str
-    next_page: str
-    entries: list[tuple[str, str, datetime]] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
+    next_page: str = ""
+    entries: Entries = field(default_factory=Entries)
     fresh: list[Invitation] = field(default_factory=list)
-    same: list[tuple[str, str]] = field(default_factory=list)
+    same: list[Key] = field(default_factory=list)
     unreadable: int = 0
     hidden: int = 0
-    taken: dict[tuple[str, str], str] = field(default_factory=dict)
+    taken: dict[Key, int] = field(default_factory=dict)
+
+    def add(self, page: EventsPage) -> None:
+        """Take up the next page."""
+        self.role, self.next_page, self.taken = page.role, page.next_page, page.taken
+        self.entries.extend(page.entries)
+        self.fresh += page.fresh
+        self.same += page.same
+        self.unreadable += page.unreadable
+        self.hidden += page.hidden
 
 
 @dataclass(frozen=True, slots=True)
 class ChangesPage:
-    """A page of what changed: how many entries, and the token of the next page or the next round."""
+    """A page of what changed, series not expanded, with the token of the next page or of the next round."""
 
-    changes: int
+    role: str
+    zone: tzinfo
+    items: list[Any]
     next_page: str
     next_sync: str
 
 
-def read_events(body: bytes, known: Collection[int] = (), known_role: str = "",
-                taken: Mapping[tuple[str, str], str] | None = None) -> EventsPage:
+def read_events(body: bytes, known: Entries | None = None, known_role: str = "",
+                taken: Mapping[Key, int] | None = None) -> EventsPage:
     """A page of `events_url`.
 
-    :param known: versions of the reading before; they count for nothing where `known_role`, which the calendar was
-        shown to us in then, has changed.
+    :param known: those of the reading before; they count for nothing where `known_role`, by which the calendar was
+        shared with us then, has changed.
     :param taken: that of the page before.
     :raises UnreadableAnswerError: it is none.
     """
     answer = _object(body)
     page = EventsPage(_text(answer.get("accessRole")), _text(answer.get("nextPageToken")), taken=dict(taken or {}))
-    zone = _zone(_text(answer.get("timeZone")))
-    unchanged = frozenset(known) if page.role == known_role else frozenset()
-    for item in _items(answer):
+    versions = known.versions() if known is not None and page.role == known_role else frozenset()
+    _take_all(page, _items(answer), _zone(_text(answer.get("timeZone"))), versions)
+    return page
+
+
+def apply_changes(known: Entries, known_role: str, changes: ChangesPage, window: Window) -> EventsPage | None:
+    """What the occurrences of a window are after changes; None where the whole has to be read.
+
+    That is so where a series changed: its occurrences have to be asked for. `known` are the occurrences of the
+    window as they were before, shared by `known_role`.
+    """
+    if changes.role != known_role:
+        return None
+    gone: set[int] = set()
+    there: list[dict[str, Any]] = []
+    for item in changes.items:
+        if not isinstance(item, dict) or item.get("recurrence"):
+            return None
+        gone.add(hash(_text(item.get("id"))))
+        if item.get("status") != "cancelled":
+            there.append(item)
+    page = EventsPage(changes.role)
+    for key, event, series, version, end in known:
+        if event not in gone and series not in gone and end > window.start.timestamp():
+            page.entries.add(key, event, series, version, end)
+            page.same.append(key)
+            page.taken[key] = event
+    _take_all(page, there, changes.zone, known.versions(), window)
+    return None if len(page.taken) < len(page.entries) else page
+
+
+def _take_all(page: EventsPage, items: list[Any], zone: tzinfo, unchanged: frozenset[int],
+              window: Window | None = None) -> None:
+    for item in items:
         if not isinstance(item, dict):
             page.unreadable += 1
         elif item.get("eventType") not in NO_BOOKINGS:
             try:
-                _take(page, item, zone, unchanged)
+                _take(page, item, zone, unchanged, window)
             except (ValueError, OverflowError):
                 page.unreadable += 1
-    return page
 
 
-def _take(page: EventsPage, item: dict[str, Any], zone: tzinfo, unchanged: frozenset[int]) -> None:
-    """Add one event to its page."""
-    event_id = _text(item.get("id"))
+def _take(page: EventsPage, item: dict[str, Any], zone: tzinfo, unchanged: frozenset[int],
+          window: Window | None) -> None:
+    """Add one event to its page, if it has a part in the window."""
+    event_id, series_id = _text(item.get("id")), _text(item.get("recurringEventId"))
     start, end = _time(item.get("start"), zone), _time(item.get("end"), zone)
+    if window is not None and not (start < window.end and end > window.start):
+        return
     occurrence, was_moved = "", False
-    if item.get("recurringEventId"):
+    if series_id:
         original = item.get("originalStartTime")
         original_start = start if original == item.get("start") else _time(original, zone)
         was_moved = original_start != start
         occurrence = _occurrence(original, original_start)
-    key = (_text(item.get("iCalUID")) or _text(item.get("recurringEventId")) or event_id, occurrence)
-    if page.taken.setdefault(key, event_id) != event_id:
+    event = hash(event_id)
+    key = (_text(item.get("iCalUID")) or series_id or event_id, occurrence)
+    if page.taken.setdefault(key, event) != event:
         key = (event_id, occurrence)  # two bookings that share a uid: both are shown
     version = hash((key, event_id, _text(item.get("etag")), _text(item.get("updated")), start, end))
-    page.entries.append((*key, end))
-    page.versions.append(version)
+    page.entries.add(key, event, hash(series_id) if series_id else 0, version, int(end.timestamp()))
     if item.get("visibility") in _PRIVATE and page.role in SEES_NO_DETAILS and "summary" not in item:
         page.hidden += 1
     if version in unchanged:
@@ -189,7 +270,8 @@ def read_changes(body: bytes) -> ChangesPage:
     :raises UnreadableAnswerError: it is none.
     """
     answer = _object(body)
-    return ChangesPage(len(_items(answer)), _text(answer.get("nextPageToken")), _text(answer.get("nextSyncToken")))
+    return ChangesPage(_text(answer.get("accessRole")), _zone(_text(answer.get("timeZone"))), _items(answer),
+                       _text(answer.get("nextPageToken")), _text(answer.get("nextSyncToken")))
 
 
 def read_free_busy(body: bytes) -> dict[str, bytes | str]:

@@ -74,7 +74,7 @@ class World:
     events: list[dict[str, Any]] = field(default_factory=list)
     role: str = "writer"
     page_size: int = 1000
-    changes: int = 0
+    changes: list[dict[str, Any]] = field(default_factory=list)
     syncs: int = 0
     faults: list[tuple[int, Any]] = field(default_factory=list)
     answer: Callable[[Asked], tuple[int, Any]] | None = None
@@ -107,9 +107,10 @@ class World:
             case "calendar.channels.stop":
                 return 204, None
         if "singleEvents" not in given:
-            items = [{"id": "x"}] * (self.changes if "syncToken" in given else len(self.events))
-            self.changes, self.syncs = 0, self.syncs + 1
-            return 200, {"items": items, "nextSyncToken": f"sync{self.syncs}"}
+            items = self.changes if "syncToken" in given else self.events
+            self.changes, self.syncs = [], self.syncs + 1
+            return 200, {"accessRole": self.role, "timeZone": "UTC", "items": items,
+                         "nextSyncToken": f"sync{self.syncs}"}
         first = int(given.get("pageToken", "0"))
         more = {"nextPageToken": str(first + self.page_size)} if first + self.page_size < len(self.events) else {}
         return 200, {"accessRole": self.role, "timeZone": "UTC",

@@ -66,7 +66,7 @@ async def test_the_memory_of_a_room_holds_no_text(certificates: Certificates) ->
         memory = (await world.source.read(ROOM, WINDOW, None)).memory
         assert "Secret" not in repr(memory)
         assert "Confidential" not in repr(memory)
-        assert memory.versions.itemsize * len(memory.versions) == 8
+        assert len(memory.entries) == 1
 
 
 def large(world: World) -> None:
@@ -96,16 +96,57 @@ async def test_a_large_calendar_is_asked_by_sync_token_what_changed(certificates
     async with google(certificates) as world:
         memory = await settled(world)
         reading = await world.source.read(ROOM, WINDOW, memory)
-        assert (reading.invitations, reading.requests) == ((), 1)
+        assert (reading.invitations, reading.requests) == ([], 1)
         assert reading.unchanged == {(f"e{n}@google.com", "") for n in range(3)}
         assert world.methods == ["changes"]
-        world.changes = 1
-        world.events[1] = event(1, etag='"new"', summary="new")
+        world.changes = [event(1, etag='"new"', summary="new"), {"id": "e2", "status": "cancelled"}, event(500)]
         changed = await world.source.read(ROOM, WINDOW, reading.memory)
-        assert (subjects(changed), changed.requests) == (["new"], 2)
-        assert len(changed.unchanged) == 2
-        assert (await world.source.read(ROOM, WINDOW, changed.memory)).requests == 1
-        assert [one.given.get("syncToken") for one in world.asked] == ["sync2", None, "sync3"]
+        assert (subjects(changed), changed.requests) == (["new"], 1)
+        assert changed.unchanged == {("e0@google.com", "")}
+        same = await world.source.read(ROOM, WINDOW, changed.memory)
+        assert same.unchanged == {("e0@google.com", ""), ("e1@google.com", "")}
+        assert [one.given.get("syncToken") for one in world.asked] == ["sync2", "sync3"]
+
+
+@pytest.mark.parametrize("change", [
+    event(9, recurrence=["RRULE:FREQ=DAILY"]), event(1, id="namesake", etag='"9"'), "damaged"])
+async def test_a_change_that_does_not_tell_everything_has_the_whole_read(change: Any,
+                                                                         certificates: Certificates) -> None:
+    async with google(certificates) as world:
+        memory = await settled(world)
+        world.changes = [change]
+        reading = await world.source.read(ROOM, WINDOW, memory)
+        assert (len(reading.unchanged), reading.requests) == (3, 2)
+        assert world.methods == ["changes", "whole"]
+
+
+async def test_another_role_has_the_whole_read(certificates: Certificates) -> None:
+    async with google(certificates) as world:
+        memory = await settled(world)
+        world.role = "reader"
+        reading = await world.source.read(ROOM, WINDOW, memory)
+        assert (len(reading.invitations), reading.unchanged) == (3, frozenset())
+
+
+async def test_exceptions_and_ends_of_a_series_need_no_whole_reading(certificates: Certificates) -> None:
+    def occurrence(number: int, **changes: Any) -> dict[str, Any]:
+        plain = event(number)
+        return {**plain, "id": f"series_{number}", "recurringEventId": "series", "iCalUID": "series@google.com",
+                "originalStartTime": plain["start"], "etag": '"1"', **changes}
+
+    async with google(certificates) as world:
+        memory = await settled(world)
+        world.events += [occurrence(n) for n in (10, 34, 58)]
+        world.changes = [event(10, recurrence=["RRULE:FREQ=DAILY"])]
+        first = await world.source.read(ROOM, WINDOW, memory)
+        assert (len(first.invitations), len(first.unchanged)) == (3, 3)
+        world.changes = [occurrence(10, status="cancelled"), occurrence(34, summary="moved", etag='"2"')]
+        second = await world.source.read(ROOM, WINDOW, first.memory)
+        assert (subjects(second), len(second.unchanged), second.requests) == (["moved"], 4, 1)
+        world.changes = [{"id": "series", "status": "cancelled"}]
+        third = await world.source.read(ROOM, WINDOW, second.memory)
+        assert third.unchanged == {(f"e{n}@google.com", "") for n in range(3)}
+        assert third.requests == 1
 
 
 async def test_what_comes_into_the_window_by_time_alone_is_read_ahead(certificates: Certificates) -> None:
