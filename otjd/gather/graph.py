@@ -23,6 +23,9 @@ SWEEP_SIZE = 20
 LARGER_SIZES = (100, 50)
 """What is tried once, since Microsoft gives no number: 100 is the limit of the same question in EWS."""
 
+PROBES = 3
+"""Attempts to find that out, where something else is in the way."""
+
 MAILBOXES_TRIED = 3
 
 
@@ -54,7 +57,7 @@ class GraphSource:
         self._read_until: dict[str, datetime] = {}
         self._asked_by: dict[str, int] = {}
         self._turn = 0
-        self._is_probed = False
+        self._probes_left = PROBES
 
     def start(self, changed: Callable[[str], None]) -> None:
         """Begin to listen for notifications, where they are wanted."""
@@ -99,8 +102,8 @@ class GraphSource:
 
     async def sweep(self, rooms: Sequence[str], window: Window) -> Mapping[str, bytes | RoomError]:
         """Fingerprints of when rooms are busy, as `CalendarSource.sweep` says."""
-        if not self._is_probed and len(rooms) >= SWEEP_SIZE < len(self._rooms):
-            self._is_probed = True
+        if self._probes_left and len(rooms) >= SWEEP_SIZE < len(self._rooms):
+            self._probes_left -= 1
             await self._probe(window)
         try:
             found = await self._schedules(rooms, window)
@@ -127,12 +130,14 @@ class GraphSource:
             except RefusedError:
                 continue
             except SourceError:
-                return  # it is of no importance why
+                return  # nothing to do with the size; the sweep itself will say so
+            self._probes_left = 0
             if found.answered == len(rooms) and any(room in found.fingerprints for room in rooms[SWEEP_SIZE:]):
                 self.sweep_size = size
                 self._log.info("{integration} tells of {size} rooms at a time", integration=self._integration,
                                size=size)
                 return
+        self._probes_left = 0
 
     async def _schedules(self, rooms: Sequence[str], window: Window) -> Schedules:
         """What Graph tells, asked in the name of one room after the other: each may be asked by few at once."""

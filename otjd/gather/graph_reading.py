@@ -38,6 +38,7 @@ PAGES_LIMIT = 300
 """Pages of one answer; Graph has been seen to give links without end."""
 
 EVENTS_LIMIT = 10_000
+DELTA_PAGES_LIMIT = 60
 SMALLER_PAGES = {EVENT_PAGE: 5, 5: 1}
 """What to ask for where so many events are more than an answer may be."""
 
@@ -63,11 +64,13 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is kept of a reading: its marks, how many events an answer may hold, and where changes go on."""
+    """What is kept of a reading: its marks, how many events an answer may hold, where changes go on, and whether
+    they are told at all."""
 
     known: Mapping[Mark, Occurrence]
     page_size: int = EVENT_PAGE
     delta: Delta | None = None
+    has_delta: bool = True
 
 
 class GraphReader:
@@ -80,7 +83,6 @@ class GraphReader:
         self._api = api
         self._in_thread = in_thread
         self._integration = integration
-        self._has_delta = True
 
     async def read(self, room: str, window: Window, memory: Memory | None, *, has_news: bool) -> RoomReading:
         """What a room holds; `has_news`: something has probably changed since `memory`.
@@ -91,7 +93,7 @@ class GraphReader:
         try:
             if memory is None:
                 return await self._whole(room, window, Memory({}), tally)
-            if self._has_delta and len(memory.known) > MARK_PAGE:
+            if memory.has_delta and len(memory.known) > MARK_PAGE:
                 return await self._by_delta(room, window, memory, tally)
             memory = replace(memory, delta=None)
             if has_news and len(memory.known) <= memory.page_size:
@@ -137,8 +139,7 @@ class GraphReader:
         except RefusedError as error:
             self._log.warn("{integration} does not tell the changes of {room}: all its events are looked at each "
                            "time: {error}", integration=self._integration, room=room, error=str(error))
-            self._has_delta = False
-            return await self._changed(room, window, replace(memory, delta=None), tally)
+            return await self._changed(room, window, replace(memory, delta=None, has_delta=False), tally)
         return await self._changed(room, delta.window, replace(memory, delta=delta), tally)
 
     async def _first_round(self, room: str, window: Window, tally: Tally) -> tuple[int, Delta]:
@@ -148,7 +149,7 @@ class GraphReader:
     async def _round(self, request: GraphRequest, room: str, window: Window, tally: Tally) -> tuple[int, Delta]:
         """All pages of changes: how many there are, and where they go on."""
         changes = 0
-        for _ in range(PAGES_LIMIT):
+        for _ in range(DELTA_PAGES_LIMIT):
             page = read_delta((await self._client.ask(request, room, tally)).body)
             changes += page.changes
             if page.delta_link:

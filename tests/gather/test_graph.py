@@ -88,6 +88,16 @@ async def test_a_size_that_is_not_accepted_any_more_is_given_up(here: World) -> 
     assert len(await here.source.sweep(ROOMS[:20], WINDOW)) == 20
 
 
+async def test_trouble_during_the_trial_leaves_it_for_the_next_sweep(here: World) -> None:
+    here.graph.most_schedules = 100
+    here.source.watch(ROOMS)
+    failing(here, error(500, "InternalServerError"))
+    assert len(await here.source.sweep(ROOMS[:20], WINDOW)) == 20
+    assert here.source.sweep_size == 20
+    await here.source.sweep(ROOMS[:20], WINDOW)
+    assert here.source.sweep_size == 100
+
+
 async def test_few_rooms_are_not_tried_for_more(here: World) -> None:
     here.source.watch(ROOMS[:20])
     await here.source.sweep(ROOMS[:20], WINDOW)
