@@ -37,6 +37,9 @@ EARLY = 0.2
 SHORTEST_LIFE = timedelta(minutes=1)
 ROOM_BACKOFF = Backoff(600.0, 6 * 3600.0)
 BACKOFF = Backoff(60.0, 3600.0)
+SILENCE_S = 300.0
+"""When nothing came by any channel in this time after the first was made, it is said."""
+
 OK, NOT_FOUND = 200, 404
 
 
@@ -93,6 +96,8 @@ class Channels:
         self._under_way: set[Deferred[Any]] = set()
         self._failures = 0
         self._not_before_s = 0.0
+        self._silent_since_s: float | None = None
+        self._has_heard = False
         self._poller = Poller(self._look, clock=clock, interval_s=LONGEST_LOOK_S, jitter=jitter,
                               failed=self._broke)
 
@@ -131,6 +136,7 @@ class Channels:
         room = self._rooms.get(channel.room.lower())
         if room is None:
             return NOT_FOUND
+        self._has_heard = True
         room.told_until = max(channel.ends, room.told_until or channel.ends)
         if headers.get("x-goog-resource-state") != "sync":
             self._changed(room.email)
@@ -150,6 +156,7 @@ class Channels:
     async def _look(self) -> float:
         """Begin what is due, one thing at a time; gives the seconds until the next look."""
         at = self._clock.seconds()
+        self._check_silence(at)
         if at < self._not_before_s:
             return min(LONGEST_LOOK_S, self._not_before_s - at)
         if len(self._under_way) >= AT_ONCE:
@@ -167,6 +174,14 @@ class Channels:
         room.is_busy = True
         self._begin(self._open(room))
         return EVERY_S
+
+    def _check_silence(self, at: float) -> None:
+        if self._has_heard or self._silent_since_s is None or at - self._silent_since_s < SILENCE_S:
+            return
+        self._silent_since_s = float("inf")  # said once
+        self._log.warn("Nothing has come by the channels of {integration}: does Google reach {address}, and is "
+                       "its certificate of a public authority? Until then changes are looked for",
+                       integration=self._integration, address=self._address)
 
     def _begin(self, job: Any) -> None:
         work: Deferred[Any] = deferred(job)
@@ -207,6 +222,8 @@ class Channels:
             if room.told_until is not None and room.told_until > channel.ends:
                 room.told_until = channel.ends
         self._failures = room.failures = 0
+        if room.channel is None and self._silent_since_s is None:
+            self._silent_since_s = self._clock.seconds()
         if self._rooms.get(room.email.lower()) is not room:
             self._ending.append(channel)
             return

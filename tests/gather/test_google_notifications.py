@@ -191,6 +191,20 @@ async def test_what_concerns_all_rooms_lets_all_wait(fault: Any, certificates: C
         assert sum("no further notifications" in (e.get("log_format") or "") for e in logged_events) == 1
 
 
+@pytest.mark.parametrize(("is_reached", "times"), [(False, 1), (True, 0)])
+async def test_silence_is_told_of_where_google_does_not_reach_us(
+        is_reached: bool, times: int, certificates: Certificates, logged_events: list[dict[str, Any]]) -> None:
+    async with google(certificates, notification_url=HOOK) as world:
+        world.source.start(lambda _: None)
+        world.source.watch([ROOM, OTHER])
+        await after(world, 2)
+        if is_reached:
+            world.source.handle(message(world.asked[1], "sync"))
+        world.clock.pump([LONGEST_LOOK_S] * 40)
+        said = [e for e in logged_events if "does Google reach" in (e.get("log_format") or "")]
+        assert [e["address"] for e in said] == [HOOK] * times
+
+
 async def test_nothing_is_taken_after_the_end(certificates: Certificates) -> None:
     async with google(certificates, notification_url=HOOK) as world:
         world.source.start(lambda _: None)
