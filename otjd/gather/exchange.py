@@ -5,21 +5,17 @@ from __future__ import annotations
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from otjd.gather.exchange_autodiscover import Autodiscover, FixedPlace, Locator
 from otjd.gather.exchange_client import ExchangeClient
-from otjd.gather.exchange_login import BasicLogin, Gate, Login, NtlmLogin, TokenLogin
 from otjd.gather.exchange_streaming import Streams
 from otjd.gather.icalendar_reader import UnreadableCalendarError, read_calendar
-from otjd.gather.source import Occurrence, RoomError, RoomReading, Spend
-from otjd.gather.tokens import TokenSource
+from otjd.gather.source import Occurrence, RoomError, RoomReading
 from otjd.meetings.model import CalendarItemType, Invitation, Window
-from otjd.outbound.client import HttpClient
 from otjd.protocol.ews_client import Concern, EwsError, UnreadableAnswerError, read_answer
 from otjd.protocol.ews_client_availability import MAILBOXES, get_user_availability, read_availability
 from otjd.protocol.ews_client_calendar import (
@@ -155,43 +151,6 @@ class ExchangeSource:
             return await _Reading(self._client, self._in_thread, room, window, memory or {}).read()
         except (EwsError, UnreadableAnswerError) as error:
             raise self._client.refusal(room, error) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeAccess:
-    """How an Exchange is reached: where it is, and who signs in.
-
-    `scheme` is BASIC, NTLM or OAUTH, `username` `name@domain` or `DOMAIN\\name`. Without `ews_url` servers are
-    found by Autodiscover, at `autodiscover_urls` first.
-    """
-
-    scheme: str
-    username: str
-    password: str = field(default="", repr=False)
-    ews_url: str = ""
-    autodiscover_urls: tuple[str, ...] = ()
-
-
-def exchange_source(access: ExchangeAccess, *, http: HttpClient, tokens: TokenSource | None, spend: Spend,
-                    clock: IReactorTime, in_thread: InThread, jitter: Callable[[], float]) -> ExchangeSource:
-    """The source of one integration.
-
-    :param http: used for this integration alone, with at least `exchange_client.AT_ONCE` connections to a server.
-    :param tokens: give access tokens where the scheme is OAUTH, None otherwise.
-    :param jitter: gives numbers in [0, 1).
-    """
-    login: Login
-    if tokens is not None:
-        login = TokenLogin(http, tokens, access.username)
-    else:
-        kind = NtlmLogin if access.scheme == "NTLM" else BasicLogin
-        login = kind(http, Gate(clock, access.username), access.username, access.password)
-    locator: Locator = FixedPlace(access.ews_url)
-    if not access.ews_url:
-        locator = Autodiscover(login=login, http=http, urls=access.autodiscover_urls, account=access.username,
-                               clock=clock, spend=spend)
-    client = ExchangeClient(login=login, locator=locator, spend=spend, clock=clock, in_thread=in_thread)
-    return ExchangeSource(client, clock=clock, in_thread=in_thread, jitter=jitter)
 
 
 class _Reading:

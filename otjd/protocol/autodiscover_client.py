@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +22,8 @@ MAILBOXES = 100
 SOAP_PATH = "/autodiscover/autodiscover.svc"
 POX_PATH = "/autodiscover/autodiscover.xml"
 _SETTINGS = ("ExternalEwsUrl", "InternalEwsUrl", "GroupingInformation")
+_EWS_URL = re.compile(r"https://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?(?:/[!-~]{0,500})?",
+                      re.IGNORECASE)
 _VERSION = "Exchange2010_SP2"
 
 
@@ -103,7 +106,7 @@ def _values(settings: etree._Element | None) -> Mapping[str, str]:
 
 
 def _found(external: str, internal: str, grouping: str = "") -> Settings:
-    urls = [url if url.lower().startswith("https://") else "" for url in (external, internal)]
+    urls = [url if _EWS_URL.fullmatch(url) else "" for url in (external, internal)]
     if any(urls):
         return Settings(Outcome.FOUND, urls[0], urls[1], grouping)
     return Settings(Outcome.UNKNOWN, words="Autodiscover names no https URL of EWS: set ExternalUrl with "

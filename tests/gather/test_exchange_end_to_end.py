@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from otjd.gather.exchange import ExchangeAccess, exchange_source
+from otjd.config.integrations import AuthenticationMethod, ExchangeIntegration
+from otjd.config.secret import Secret
+from otjd.gather.budget import Budget
+from otjd.gather.calendar_gatherer import CalendarGatherer
+from otjd.gather.exchange import ExchangeSource
 from otjd.gather.exchange_streaming import COALESCE_S
-from otjd.gather.source import RoomError, ThrottledError, UnauthorizedError, UnreachableError
-from otjd.meetings.model import CalendarItemType, Window
+from otjd.gather.source import Occurrence, RoomError, ThrottledError, UnauthorizedError, UnreachableError
+from otjd.meetings.model import CalendarItemType, Invitation, Window
+from otjd.operate.board import AlarmName, IntegrationStatus, StatusBoard
 from otjd.outbound.client import HttpClient
 from otjd.rules.properties import flat_properties
 from otjd.seam import deferred
 from otjd.simulate.certificates import Certificates, make_certificates
 from otjd.simulate.exchange_settings import Fault, ServiceAccount, Throttling
+from otjd.sources import Surroundings, exchange_client
 from tests.outbound.servers import reactor, until
 from tests.simulate.exchange_world import ACCOUNT, ADA, LOUNGE, NOW, ROOM, VAULT, World
 from tests.simulate.exchange_world import world as simulated
@@ -59,13 +66,16 @@ class Reader:
         self.spent: list[int] = []
         self.changed: list[str] = []
         self.http = HttpClient(reactor, ca_file=world.certificates.ca_certificate, connections_per_host=20)
-        access = ExchangeAccess(
-            scheme=scheme.upper(), username=username or ACCOUNT.username, password=password,
+        integration = ExchangeIntegration(
+            name="onprem", authentication_method=AuthenticationMethod(scheme.upper()),
+            service_account_username=username or ACCOUNT.username, service_account_password=Secret(password),
             ews_url="" if is_found else world.url,
             autodiscover_urls=(f"https://localhost:{world.port}/autodiscover/autodiscover.svc",))
         self.tokens = Tokens(world) if scheme == "oauth" else None
-        self.source = exchange_source(access, http=self.http, tokens=self.tokens, spend=self.spent.append,
-                                      clock=world.clock, in_thread=deferToThread, jitter=lambda: 0.0)
+        around = Surroundings(reactor=world.clock, now=lambda: world.now, in_thread=deferToThread,
+                              spend=self.spent.append)
+        self.source = ExchangeSource(exchange_client(integration, self.http, self.tokens, around),
+                                     clock=world.clock, in_thread=deferToThread, jitter=lambda: 0.0)
 
     async def read(self, memory: Any = None, room: str = ROOM) -> Any:
         return await self.source.read(room, WINDOW, memory)
@@ -387,3 +397,73 @@ async def test_the_concurrency_that_exchange_2010_allows_is_kept(certificates: C
         await reader.read()
         asked = [ensureDeferred(reader.read(room=room)) for room in (ROOM, LOUNGE) * 20]
         assert [len((await one).invitations) for one in asked] == [0] * 40
+
+
+class Gathered(Reader):
+    """The gatherer over the source, and what it delivered."""
+
+    def __init__(self, world: World, **reader: Any) -> None:
+        super().__init__(world, **reader)
+        self.held: dict[str, set[str]] = {}
+        self.failed: dict[str, str] = {}
+        self.board = StatusBoard(lambda: world.now)
+        self.board.configure([], [IntegrationStatus("onprem", "exchange")])
+        budget = Budget(name="onprem", quota=1_000_000, clock=world.clock, now=lambda: world.now,
+                        in_thread=deferToThread)
+        self.gatherer = CalendarGatherer(
+            name="onprem", source=self.source, deliver=self.deliver, upcoming=lambda _: [],
+            room_failed=self.failed.__setitem__, board=self.board, clock=world.clock, now=lambda: world.now,
+            budget=budget, jitter=lambda: 0.0)
+
+    async def deliver(self, email: str, invitations: Sequence[Invitation],
+                      unchanged: frozenset[Occurrence]) -> None:
+        self.held[email] = {one.uid for one in invitations} | {uid for uid, _ in unchanged}
+
+    async def seconds_until(self, holds: Callable[[], object]) -> float:
+        """How many simulated seconds pass until something holds."""
+        before = self.world.now
+
+        def passing() -> bool:
+            if holds():
+                return True
+            self.world.now += timedelta(milliseconds=100)
+            self.world.clock.advance(0.1)
+            return False
+
+        await until(passing)
+        return (self.world.now - before).total_seconds()
+
+    async def close(self) -> None:
+        await self.gatherer.stop()
+        await self.http.close()
+
+
+async def test_the_gatherer_is_told_of_changes_between_its_reads(certificates: Certificates) -> None:
+    async with simulated(certificates) as world:
+        one = Gathered(world)
+        one.gatherer.configure(dict.fromkeys((ROOM, LOUNGE, VAULT), timedelta(days=7)))
+        one.gatherer.start()
+        await one.seconds_until(lambda: ROOM in one.held and LOUNGE in one.held and VAULT in one.failed)
+        assert "ApplicationImpersonation" in one.failed[VAULT]
+        await one.seconds_until(lambda: one.source.is_told_of(ROOM) and not one.pending)
+        booking = world.book(ROOM)
+        assert await one.seconds_until(lambda: one.held[ROOM]) < 10
+        world.calendars.cancel(ROOM, booking.id)
+        assert await one.seconds_until(lambda: not one.held[ROOM]) < 10
+        await one.close()
+        assert not one.source.is_told_of(ROOM)
+
+
+async def test_the_gatherer_stops_asking_with_a_wrong_password(certificates: Certificates) -> None:
+    async with simulated(certificates) as world:
+        one = Gathered(world, password="wrong")
+        one.gatherer.configure(dict.fromkeys((ROOM, LOUNGE), timedelta(days=7)))
+        one.gatherer.start()
+        await one.seconds_until(lambda: any(
+            alarm.name is AlarmName.INTEGRATION_UNAUTHORIZED for alarm in one.board.alarms()))
+        for _ in range(200):
+            world.now += timedelta(seconds=1)
+            world.clock.advance(1)
+            await deferLater(reactor, 0.001)
+        assert sum(world.server.access.refused.values()) == 1
+        await one.close()

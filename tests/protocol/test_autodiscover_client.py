@@ -83,8 +83,9 @@ def test_a_refusal_of_the_whole_request_counts_for_each_mailbox() -> None:
 def test_urls_that_are_not_https_are_not_taken() -> None:
     assert only(user(ExternalEwsUrl="http://out/ews", InternalEwsUrl="https://in/ews")) == Settings(
         Outcome.FOUND, "", "https://in/ews")
-    found = only(user(ExternalEwsUrl="http://out/ews"))
-    assert (found.outcome, "ews_url" in found.words) == (Outcome.UNKNOWN, True)
+    for url in ("http://out/ews", "https://[", "https://a b/", "https://user@out/ews", "https://out:x/", "https://"):
+        found = only(user(ExternalEwsUrl=url))
+        assert (found.outcome, "ews_url" in found.words) == (Outcome.UNKNOWN, True), url
 
 
 @pytest.mark.parametrize("body", [b"", b"<x/>", response(user(), user()), response()])
