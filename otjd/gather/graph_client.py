@@ -25,7 +25,8 @@ AT_ONCE = 4
 """Requests to one mailbox at the same time: Graph's limit for an app."""
 
 TIMEOUT_S = 60.0
-ANSWER_LIMIT = 16 * 1024 * 1024
+ANSWER_LIMIT = 32 * 1024 * 1024
+"""Five events with bodies of 5 MB fit."""
 
 
 class RefusedError(SourceError):

@@ -34,7 +34,7 @@ from otjd.protocol.graph_requests import EVENT_PAGE, MARK_PAGE, GraphApi, GraphR
 from otjd.rules.text import HTML_LIMIT
 from otjd.seam import InThread
 
-PAGES_LIMIT = 300
+PAGES_LIMIT = 1000
 """Pages of one answer; Graph has been seen to give links without end."""
 
 EVENTS_LIMIT = 10_000
