@@ -148,6 +148,17 @@ def send(request: Any, answer: Answer) -> None:
     request.finish()
 
 
+def send_half(request: Any, answer: Answer) -> None:
+    """Begin to send an answer, and break off in its middle."""
+    if request._disconnected or request.finished:
+        return
+    request.setResponseCode(answer.status)
+    request.setHeader(b"content-type", answer.content_type)
+    request.setHeader(b"content-length", str(len(answer.body)).encode())
+    request.write(answer.body[:len(answer.body) // 2])
+    request.channel.loseConnection()
+
+
 def reset(request: Any) -> None:
     """Reset the connection."""
     channel = request.channel  # None once the caller has gone
