@@ -48,6 +48,7 @@ class Booking:
     organizer: Organizer = NOBODY
     is_private: bool = False
     is_all_day: bool = False
+    is_cancelled: bool = False
     free_busy: FreeBusyStatus = FreeBusyStatus.BUSY
     rule: str = ""
     exceptions: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict, hash=False)
