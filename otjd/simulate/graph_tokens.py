@@ -130,8 +130,8 @@ class Tokens:
                            f"'{tenant}'. {_NOT_INSTALLED}")
         if form.get("client_assertion"):
             raise _Refusal(401, "invalid_client", 700027,
-                           "The certificate with identifier used to sign the client assertion is not registered on "
-                           "application.")
+                           "The certificate with identifier used to sign the client assertion is not registered "
+                           "on application.")
         if not form.get("client_secret"):
             raise _Refusal(401, "invalid_client", 7000216,
                            "'client_assertion', 'client_secret' or 'request' is required for the "
