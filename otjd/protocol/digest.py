@@ -26,6 +26,7 @@ _REQUIRED = ("username", "realm", "nonce", "uri", "response", "qop", "nc", "cnon
 _NONCE = re.compile(r"([0-9a-f]{12})[0-9a-f]{24}([0-9a-f]{32})")
 _COUNT = re.compile(r"[0-9A-Fa-f]{1,8}")
 _PARAMETERS_LIMIT = 32
+_ESCAPED = re.compile(r"\\(.)")
 
 
 class DigestError(ValueError):
@@ -101,7 +102,8 @@ def _parameters(text: str) -> dict[str, tuple[str, str]]:
             raise DigestError(f"parameter {name[:20]!r} twice")
         if len(found) == _PARAMETERS_LIMIT:
             raise DigestError("too many parameters")
-        found[name] = (plain, plain) if quoted is None else (quoted, re.sub(r"\\(.)", r"\1", quoted))
+        written = plain if quoted is None else quoted
+        found[name] = (written, _ESCAPED.sub(r"\1", written) if quoted and "\\" in quoted else written)
         position = match.end()
     return found
 
