@@ -52,7 +52,7 @@ class Node:
         self._now = now
         self.board = StatusBoard(now)
         self.cache = MeetingCache()
-        self._intake = Intake(self.cache, now=now, in_thread=self._in_thread)
+        self._intake = Intake(self.cache, now=now, in_thread=self._in_thread, rule_failed=self.board.rule_failed)
         self._last_known = LastKnown(config.node.state_dir, in_thread=self._in_thread)
         self._gathering = Gathering(reactor, self.cache, self.board, self._intake, self._last_known, now=now,
                                     in_thread=self._in_thread)

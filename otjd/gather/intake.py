@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,11 +57,15 @@ def consider(room: Room, invitations: Sequence[Invitation], profile: ProfileRule
 
 
 class Intake:
-    """Takes what was read from calendars into the cache, for every profile that shows the room."""
+    """Takes what was read from calendars into the cache, for every profile that shows the room.
+
+    `rule_failed(profile, rule)` is told of each new or changed meeting for which a rule failed.
+    """
 
     _log = Logger()
 
-    def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime], in_thread: InThread) -> None:
+    def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime], in_thread: InThread,
+                 rule_failed: Callable[[str, str], None] = lambda _profile, _rule: None) -> None:
         self._cache = cache
         self._now = now
         self._in_thread = in_thread
@@ -70,8 +73,7 @@ class Intake:
         self._with_text: frozenset[Room] = frozenset()
         self._heard_of: set[tuple[str, str]] = set()
         self._beyond: dict[Room, dict[str, Meeting]] = {}
-        self.rule_failures: Counter[tuple[str, str]] = Counter()
-        """How often a rule failed for a new or changed meeting, by profile and rule."""
+        self._rule_failed = rule_failed
 
     def configure(self, profiles: Mapping[str, ProfileRules], with_text: Collection[Room] = ()) -> None:
         """Use these profiles, by name, from the next delivery on; `with_text` are the rooms with an endpoint that
@@ -146,7 +148,7 @@ class Intake:
                 self._log.warn("The body of a meeting in {room} has more than {limit} characters: the rest was "
                                "not looked at", room=room.email, meeting=item.meeting.id, limit=HTML_LIMIT)
             for failure in item.outcome.failures:
-                self.rule_failures[room.profile, failure.rule] += 1
+                self._rule_failed(room.profile, failure.rule)
                 self._log.warn("Rule {rule} failed for a meeting in {room}: {reason}", room=room.email,
                                meeting=item.meeting.id, rule=failure.rule, reason=failure.reason)
             body = item.invitation.body_text or item.invitation.body_html

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -147,6 +147,7 @@ class StatusBoard:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self.started_at = now()
+        self._rule_failures: Counter[tuple[str, str]] = Counter()
         self._alarms: dict[tuple[AlarmName, str], Alarm] = {}
         self._endpoints: dict[str, EndpointState] = {}
         self._integrations: dict[str, IntegrationStatus] = {}
@@ -289,6 +290,14 @@ class StatusBoard:
     def room_reports(self) -> dict[str, RoomReport]:
         """What was last reported of each room, by its address."""
         return dict(self._rooms)
+
+    def rule_failed(self, profile: str, rule: str) -> None:
+        """A rule could not be applied to a meeting."""
+        self._rule_failures[profile, rule] += 1
+
+    def rule_failures(self) -> dict[tuple[str, str], int]:
+        """How often rules failed since the start, by profile and rule."""
+        return dict(self._rule_failures)
 
     def requests_counted_by(self, integration: str, used: Callable[[], int]) -> None:
         """Ask `used` for the requests of the last 24 hours of an integration that keeps count of them itself."""

@@ -28,6 +28,7 @@ from otjd.operate.status import (
     integrations_document,
     meeting_rows,
     rooms_document,
+    rule_failures_document,
     status_document,
 )
 from otjd.operate.threads import InThread
@@ -80,6 +81,7 @@ ROUTES: Mapping[str, Route] = {
     "/api/v1/rooms": Route(lambda snapshot, _: encode(rooms_document(snapshot))),
     "/api/v1/integrations": Route(lambda snapshot, _: encode(integrations_document(snapshot))),
     "/api/v1/alarms": Route(lambda snapshot, _: encode(alarms_document(snapshot))),
+    "/api/v1/rule_failures": Route(lambda snapshot, _: encode(rule_failures_document(snapshot))),
 }
 
 

@@ -48,12 +48,13 @@ class Snapshot:
     alarms: tuple[Alarm, ...]
     agendas: tuple[Agenda, ...]
     room_reports: Mapping[str, RoomReport] = field(default_factory=dict)
+    rule_failures: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def take_snapshot(node: NodeFacts, board: StatusBoard, cache: MeetingCache, now: datetime) -> Snapshot:
     """What `board` and `cache` hold at `now`; cheap, to be called in the reactor's thread."""
     return Snapshot(node, now, board.started_at, board.endpoints(), board.integrations(), board.alarms(),
-                    cache.agendas(), board.room_reports())
+                    cache.agendas(), board.room_reports(), board.rule_failures())
 
 
 def rfc3339(moment: datetime) -> str:
@@ -188,6 +189,12 @@ def alarms_document(snapshot: Snapshot) -> dict[str, Any]:
         "details": alarm.details,
         "raised_at": rfc3339(alarm.raised_at),
     } for alarm in snapshot.alarms]}
+
+
+def rule_failures_document(snapshot: Snapshot) -> dict[str, Any]:
+    """`/api/v1/rule_failures`: rules that could not be applied to some meetings since the start."""
+    return {"rule_failures": [{"profile_name": profile, "rule": rule, "failures": failures}
+                              for (profile, rule), failures in sorted(snapshot.rule_failures.items())]}
 
 
 def encode(document: Mapping[str, Any]) -> bytes:

@@ -140,13 +140,16 @@ async def test_a_rule_that_fails_is_logged_with_room_and_reason(
     assert len(cache.agenda(ROOM).meetings) == 1
 
 
-async def test_failures_of_rules_are_counted_and_long_bodies_named_once(
-        intake: Intake, logged_events: list[dict[str, Any]]) -> None:
+async def test_failures_of_rules_are_told_and_long_bodies_named_once(
+        cache: MeetingCache, logged_events: list[dict[str, Any]]) -> None:
+    failed: list[tuple[str, str]] = []
+    intake = Intake(cache, now=lambda: NOW, in_thread=at_once,
+                    rule_failed=lambda profile, rule: failed.append((profile, rule)))
     rule = Rule(name="odd", priority=1, meeting_type="custom", custom_template="{{ 1 // 0 }}")
     intake.configure({"default": ProfileRules("files", Policy(), Engine([rule], clock=time.thread_time))})
     for _ in range(2):
         await intake.deliver("files", EMAIL, [invitation(body_text="x" * (HTML_LIMIT + 1))])
-    assert intake.rule_failures == {("default", "odd"): 1}
+    assert failed == [("default", "odd")]
     assert len([event for event in logged_events if event.get("limit") == HTML_LIMIT]) == 1
 
 

@@ -50,6 +50,16 @@ async def test_every_document_is_served_as_it_is_built() -> None:
             assert await served.document(path) == document, path
 
 
+async def test_failures_of_rules_are_counted_by_profile_and_rule() -> None:
+    async with serve() as served:
+        assert await served.document("/api/v1/rule_failures") == {"rule_failures": []}
+        for profile, rule in (("vip", "codes"), ("default", "codes"), ("vip", "codes")):
+            served.world.board.rule_failed(profile, rule)
+        assert (await served.document("/api/v1/rule_failures"))["rule_failures"] == [
+            {"profile_name": "default", "rule": "codes", "failures": 1},
+            {"profile_name": "vip", "rule": "codes", "failures": 2}]
+
+
 async def test_answers_show_the_node_as_it_is_now() -> None:
     async with serve() as served:
         served.world.board.endpoint_failed("Room Kit", "307")
