@@ -98,6 +98,19 @@ async def test_trouble_during_the_trial_leaves_it_for_the_next_sweep(here: World
     assert here.source.sweep_size == 100
 
 
+async def test_a_size_that_is_answered_in_part_is_not_taken(here: World) -> None:
+    here.graph.most_schedules = 100
+    here.source.watch([*ROOMS[:20], *(f"nobody{number}@example.com" for number in range(80))])
+    await here.source.sweep(ROOMS[:20], WINDOW)
+    assert here.source.sweep_size == 20
+
+
+async def test_large_answers_to_a_sweep_are_read_in_a_thread(here: World) -> None:
+    here.graph.rooms[ROOM] = calendar(event(number, NOW) for number in range(1000))
+    assert (await here.source.sweep([ROOM], WINDOW)).keys() == {ROOM}
+    assert await here.source.sweep([], WINDOW) == {}
+
+
 async def test_few_rooms_are_not_tried_for_more(here: World) -> None:
     here.source.watch(ROOMS[:20])
     await here.source.sweep(ROOMS[:20], WINDOW)
