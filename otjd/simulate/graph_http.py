@@ -53,4 +53,5 @@ def truncate(request: Any, answer: Answer) -> None:
     request.write(answer.body[:len(answer.body) // 2])
     channel = request.channel
     if channel is not None:
+        channel.transport.unregisterProducer()  # TLS would wait for what is not coming
         channel.transport.loseConnection()

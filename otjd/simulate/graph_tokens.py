@@ -186,7 +186,8 @@ def _audience(scope: str, host: str, tenant: str) -> str:
                        f"The provided value for scope {scope} is not valid. Client credential flows must have a "
                        "scope value with /.default suffixed to the resource identifier (application ID URI).")
     resource = scope.removesuffix(_DEFAULT).rstrip("/")
-    if urlsplit(resource).netloc.lower() not in (*CLOUDS, host.lower()):
+    name = host.lower().partition(":")[0]  # the resource is Graph's name, whatever port it is asked at
+    if urlsplit(resource).netloc.lower() not in (*CLOUDS, host.lower(), name):
         raise _Refusal(400, "invalid_resource", 500011,
                        f"The resource principal named {resource} was not found in the tenant named {tenant}. "
                        f"{_NOT_INSTALLED}")
