@@ -17,6 +17,9 @@ INSTANCES = 730
 HORIZON = timedelta(days=14 * 365)
 """So far into the future a series without an end is expanded."""
 
+EARLIER = timedelta(days=31)
+"""So far before the start of its series an exception is looked for."""
+
 DELETED_SERIES = timedelta(days=183)
 """So far from its deletion the instances of a deleted series are listed as cancelled."""
 
@@ -150,7 +153,7 @@ def expanded(mark: Mark, window: Window, since: int, now: datetime, *, deleted: 
             yield replace(_whole(mark), is_cancelled=mark.is_deleted)
         return
     until = (mark.updated + DELETED_SERIES) if mark.is_deleted else (now + HORIZON)
-    span = Window(max(window.start, booking.start_time - timedelta(days=1)), min(window.end, until))
+    span = Window(max(window.start, booking.start_time - EARLIER), min(window.end, until))
     if span.start >= span.end:
         return
     listed = 0
@@ -184,5 +187,5 @@ def _exception(mark: Mark, stamp: str) -> Entry:
 def _occurs(booking: Booking, window: Window) -> bool:
     if window == ALWAYS:
         return True
-    start = max(window.start, booking.start_time - timedelta(days=1))
+    start = max(window.start, booking.start_time - EARLIER)
     return start < window.end and next(iter(instances_of(booking, Window(start, window.end))), None) is not None
