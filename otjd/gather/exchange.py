@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from email import message_from_bytes
+from email.errors import MessageError
 from typing import Any, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -180,11 +181,17 @@ class _Reading:
                 self._memory[item.version] = occurrence
             else:
                 self._memory[item.version] = None
+        masters = [item for item in new if item.is_master]
         for batch in batches([item for item in new if not item.is_master], ITEMS_AT_ONCE, BATCH_BYTES):
             for item, told in zip(batch, await self._told(batch), strict=True):
-                self._take(item, told)
-        for master in (item for item in new if item.is_master):
+                if told.is_master:
+                    masters.append(item)
+                else:
+                    self._take(item, told)
+        for master in masters:  # remembered by none, since the window moves on
             (told,) = await self._told([master], as_icalendar=True)
+            if told.error is not None:
+                self._take(master, told)
             for invitation in await self._expanded(told):
                 self._keep(invitation)
         return RoomReading(self._invitations, frozenset(unchanged), self._memory, self._requests)
@@ -264,8 +271,8 @@ class _Reading:
 def _occurrences(master: Invitation, icalendar: str, window: Window) -> list[Invitation]:
     """The occurrences of a series in a window; what they do not say themselves is as in the master."""
     try:
-        found = read_calendar(b64decode(icalendar), master.uid).invitations(window)
-    except (UnreadableCalendarError, Base64Error) as error:
+        found = read_calendar(_calendar_in(b64decode(icalendar)), master.uid).invitations(window)
+    except (UnreadableCalendarError, MessageError, ValueError, LookupError, RecursionError) as error:
         _log.warn("A series cannot be read and is left out: {error}", error=str(error))
         return []
     return [
@@ -275,3 +282,14 @@ def _occurrences(master: Invitation, icalendar: str, window: Window) -> list[Inv
         replace(master, start_time=one.start_time, end_time=one.end_time, occurrence=one.occurrence,
                 item_type=one.item_type, is_cancelled=one.is_cancelled)
         for one in found]
+
+
+def _calendar_in(content: bytes) -> bytes:
+    """The iCalendar object, which Exchange gives as it is and other servers as a part of a message."""
+    if b"BEGIN:VCALENDAR" in content[:200].upper():
+        return content
+    for part in message_from_bytes(content).walk():
+        if part.get_content_type() == "text/calendar":
+            inside = part.get_payload(decode=True)
+            return inside if isinstance(inside, bytes) else b""
+    return content

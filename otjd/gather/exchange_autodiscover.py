@@ -73,6 +73,10 @@ class FixedPlace:
         """See Locator; there is no other place."""
 
 
+class _AbsentError(UnreachableError):
+    """The server has no such service."""
+
+
 @dataclass(slots=True)
 class _Known:
     urls: tuple[str, ...]
@@ -276,15 +280,28 @@ class Autodiscover:
                 self._check(target, room)
                 url = _soap_of(target)
                 continue
-            is_soap = answer.status not in _ABSENT
-            if not is_soap:
-                url = _pox_of(url)
-                answer = await self._without_login("POST", url, wire.get_settings_pox(addresses[0]))
-            if answer.status not in (200, 401):
-                raise UnreachableError(f"{url} is no Autodiscover service (status {answer.status})")
-            service = _Service(url, is_soap)
-            return await self._settings_of(service, addresses), service
+            if answer.status in _ABSENT:
+                return await self._ask_in_older_form(url, addresses)
+            self._check_service(url, answer)
+            service = _Service(url)
+            try:
+                return await self._settings_of(service, addresses), service
+            except _AbsentError:
+                return await self._ask_in_older_form(url, addresses)
         raise UnreachableError(f"{url} leads on more than {REDIRECTS} times")
+
+    async def _ask_in_older_form(self, url: str,
+                                 addresses: Sequence[str]) -> tuple[Mapping[str, Settings], _Service]:
+        """Ask beside a URL where there is no SOAP service."""
+        service = _Service(_pox_of(url), is_soap=False)
+        self._check_service(service.url, await self._without_login(
+            "POST", service.url, wire.get_settings_pox(addresses[0])))
+        return await self._settings_of(service, addresses), service
+
+    @staticmethod
+    def _check_service(url: str, answer: Answer) -> None:
+        if answer.status not in (200, 401):
+            raise UnreachableError(f"{url} is no Autodiscover service (status {answer.status})")
 
     async def _settings_of(self, service: _Service, addresses: Sequence[str]) -> Mapping[str, Settings]:
         if service.is_soap:
@@ -297,6 +314,8 @@ class Autodiscover:
     async def _read(self, service: _Service, body: bytes, read: Callable[[Answer], T]) -> T:
         self._spend(1)
         answer = await self._login.send(Post(service.url, body))
+        if answer.status in _ABSENT:
+            raise _AbsentError(f"{service.url} is not there (status {answer.status})")
         if answer.status != 200:
             raise UnreachableError(f"{service.url} answers with status {answer.status}")
         try:

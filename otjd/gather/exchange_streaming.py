@@ -45,7 +45,9 @@ LOCATED_AT_ONCE = 100
 SUBSCRIBED_AT_ONCE = 3
 """Subscriptions made at a time, so that reads get their turn."""
 
-BACKOFF = Backoff(first_s=5.0, limit_s=300.0)
+BACKOFF = Backoff(first_s=5.0, limit_s=1800.0)
+"""Each attempt may have to subscribe all rooms anew, so that the last ones are far apart."""
+
 ELSEWHERE = "ErrorProxyRequestNotAllowed"
 """The mailbox is on other servers than the anchor of its group, which cannot be known without Autodiscover."""
 

@@ -126,11 +126,12 @@ def _field(name: str) -> str:
 class Told:
     """What GetItem said of one item: an Invitation, or what is wrong, or neither where it is not a meeting.
 
-    `icalendar` is base64, for items that were asked for as such.
+    `is_master` tells that it stands for a whole series. `icalendar` is base64, of what was asked for as such.
     """
 
     invitation: Invitation | None = None
     error: EwsError | None = None
+    is_master: bool = False
     icalendar: str = ""
 
 
@@ -156,7 +157,9 @@ def _told(message: etree._Element, error: EwsError | None) -> Told:
             named.append(part)
         else:
             parts[name] = part
-    return Told(_invitation(parts, named), icalendar=markup.content(parts.get("MimeContent")))
+    kind = _text(parts, "CalendarItemType", TEXT_LIMIT)
+    is_master = kind == MASTER or (not kind and _flag(parts, "IsRecurring"))
+    return Told(_invitation(parts, named), None, is_master, markup.content(parts.get("MimeContent")))
 
 
 _Parts = dict[str, etree._Element]

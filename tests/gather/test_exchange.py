@@ -213,11 +213,20 @@ BEGIN:VEVENT\r\nUID:inner\r\nDTSTAMP:20260301T080000Z\r\nRECURRENCE-ID:20260303T
 DTSTART:20260303T100000Z\r\nDTEND:20260303T110000Z\r\nSUMMARY:Moved\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"""
 
 
-async def test_a_series_that_the_server_does_not_expand_is_expanded_here(certificates: Certificates) -> None:
-    master = "<t:CalendarItemType>RecurringMaster</t:CalendarItemType>"
-    mime = f"<t:MimeContent>{base64.b64encode(SERIES).decode()}</t:MimeContent>"
-    async with source(certificates, FindItem=listed(("a", "1"), more=master),
-                      GetItem=lambda _, r: told(r, mime, master)) as (exchange, _):
+MESSAGE = (b"MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=x\r\n\r\n--x\r\n"
+           b"Content-Type: text/plain\r\n\r\nDaily\r\n--x\r\nContent-Type: text/calendar; charset=utf-8\r\n"
+           b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(SERIES) + b"\r\n--x--\r\n")
+MASTER = "<t:CalendarItemType>RecurringMaster</t:CalendarItemType>"
+
+
+@pytest.mark.parametrize("content", [SERIES, MESSAGE])
+@pytest.mark.parametrize(("in_list", "in_item"), [
+    (MASTER, MASTER), ("", MASTER), ("", "<t:IsRecurring>true</t:IsRecurring>")])
+async def test_a_series_that_the_server_does_not_expand_is_expanded_here(
+        certificates: Certificates, content: bytes, in_list: str, in_item: str) -> None:
+    mime = f"<t:MimeContent>{base64.b64encode(content).decode()}</t:MimeContent>"
+    async with source(certificates, FindItem=listed(("a", "1"), more=in_list),
+                      GetItem=lambda _, r: told(r, mime, in_item)) as (exchange, _):
         reading = await exchange.read(ROOM, WINDOW, None)
         found = [(one.occurrence, one.start_time.hour, one.subject, one.item_type) for one in reading.invitations]
         assert found == [("20260302T080000Z", 8, "Meeting a", CalendarItemType.OCCURRENCE),
@@ -226,6 +235,30 @@ async def test_a_series_that_the_server_does_not_expand_is_expanded_here(certifi
         assert {one.uid for one in reading.invitations} == {"uid-a"}
         again = await exchange.read(ROOM, WINDOW, reading.memory)
         assert len(again.invitations) == 3, "its window moves on"
+
+
+@pytest.mark.parametrize("mime", ["!", base64.b64encode(b"nonsense").decode(), ""])
+async def test_a_series_that_cannot_be_read_costs_itself(certificates: Certificates, mime: str) -> None:
+    def answered(_: Any, root: etree._Element) -> bytes:
+        if "a" in [one.get("Id") for one in root.iterfind(".//{*}ItemId")]:
+            return told(root, f"<t:MimeContent>{mime}</t:MimeContent>", MASTER)
+        return told(root)
+
+    items = response("FindItem", '<m:RootFolder><t:Items><t:CalendarItem><t:ItemId Id="a" ChangeKey="1"/>'
+                                 f'{MASTER}</t:CalendarItem><t:CalendarItem><t:ItemId Id="b" ChangeKey="1"/>'
+                                 "</t:CalendarItem></t:Items></m:RootFolder>")
+    async with source(certificates, FindItem=items, GetItem=answered) as (exchange, _):
+        assert [one.uid for one in (await exchange.read(ROOM, WINDOW, None)).invitations] == ["uid-b"]
+
+
+async def test_all_bodies_of_a_room_together_are_bounded(certificates: Certificates,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otjd.gather.exchange.BODIES_LIMIT", 400_000)
+    body = f'<t:Body BodyType="Text">{"x" * 250_000}</t:Body>'
+    async with source(certificates, FindItem=listed(*((f"i{n}", "1") for n in range(4))),
+                      GetItem=lambda _, r: told(r, body)) as (exchange, _):
+        reading = await exchange.read(ROOM, WINDOW, None)
+        assert [len(one.body_text) for one in reading.invitations] == [250_000, 250_000, 100_000, 100_000]
 
 
 async def test_at_most_ten_requests_are_under_way(certificates: Certificates) -> None:
