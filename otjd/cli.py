@@ -131,9 +131,16 @@ def _simulate_exchange(options: argparse.Namespace) -> int:
     return _on_the_reactor(run_exchange, options)
 
 
+def _simulate_google(options: argparse.Namespace) -> int:
+    from otjd.simulate.google_command import run_google
+
+    return _on_the_reactor(run_google, options)
+
+
 def _parser() -> argparse.ArgumentParser:
     from otjd.simulate.commands import add_parsers
     from otjd.simulate.exchange_command import add_exchange_parser
+    from otjd.simulate.google_command import add_google_parser
 
     parser = argparse.ArgumentParser(prog="otjd", description="An open one-touch-join service.")
     parser.add_argument("--version", action="version", version=f"otjd {__version__}")
@@ -190,8 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     kinds = simulate.add_subparsers(required=True, metavar="KIND", dest="kind")
     add_parsers(kinds)
     add_exchange_parser(kinds)
+    add_google_parser(kinds)
     simulate.set_defaults(run=lambda o: {"codec": _simulate_codec, "poly": _simulate_poly,
-                                         "exchange": _simulate_exchange}[o.kind](o))
+                                         "exchange": _simulate_exchange, "google": _simulate_google}[o.kind](o))
     return parser
 
 

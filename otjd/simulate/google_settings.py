@@ -49,6 +49,23 @@ def make_service_account(email: str, token_uri: str = TOKEN_URI, *,
     return ServiceAccount(email, key_id, public_key, delegated), json.dumps(key_file, indent=2) + "\n"
 
 
+def service_account_of(key_file: str) -> ServiceAccount:
+    """The service account of a key file that `make_service_account` made.
+
+    :raises ValueError: it is none.
+    """
+    try:
+        values = json.loads(key_file)
+        key = serialization.load_pem_private_key(values["private_key"].encode(), password=None)
+        email, key_id = str(values["client_email"]), str(values["private_key_id"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no key file of a service account: {error}") from None
+    public_key = key.public_key()
+    if not isinstance(public_key, RSAPublicKey):
+        raise ValueError("no key file of a service account: its key is no RSA key")  # noqa: TRY004 - a file
+    return ServiceAccount(email, key_id, public_key)
+
+
 @dataclass(frozen=True, slots=True)
 class ConsentClient:
     """An OAuth client of an application to which `user` gives consent, without being asked."""
