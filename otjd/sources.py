@@ -24,6 +24,7 @@ from otjd.gather.google import GoogleSource
 from otjd.gather.graph import GraphSource
 from otjd.gather.graph_client import GraphClient
 from otjd.gather.graph_notifications import GraphNotifications
+from otjd.gather.service_records import service_lookup
 from otjd.gather.source import CalendarSource, Spend
 from otjd.gather.state_files import state_file_name
 from otjd.gather.tokens import TokenSource
@@ -95,7 +96,7 @@ def exchange_client(integration: ExchangeIntegration, http: HttpClient, tokens: 
         locator = FixedPlace(integration.ews_url)
     else:
         locator = Autodiscover(login=login, http=http, urls=integration.autodiscover_urls, account=account,
-                               clock=around.reactor, spend=around.spend)
+                               clock=around.reactor, spend=around.spend, look_up=service_lookup(around.reactor))
     return ExchangeClient(login=login, locator=locator, spend=around.spend, clock=around.reactor,
                           in_thread=around.in_thread)
 

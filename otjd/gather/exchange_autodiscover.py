@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from otjd.gather.exchange_login import Login, Post
+from otjd.gather.service_records import Lookup
 from otjd.gather.source import RoomError, SourceError, Spend, ThrottledError, UnreachableError
 from otjd.outbound.client import Answer, HttpClient, RequestError
 from otjd.protocol import autodiscover_client as wire
@@ -30,8 +31,10 @@ FAILURE_S = 60.0
 """How long a domain is left alone whose service was not found."""
 
 REDIRECTS = 5
+HTTPS = 443
 PROBE_LIMIT_S = 20.0
 PROBE_ANSWER_LIMIT = 1024 * 1024
+_SRV = "_autodiscover._tcp"
 _REDIRECTED = (301, 302, 303, 307, 308)
 _ABSENT = (404, 405, 410, 501)
 
@@ -104,7 +107,7 @@ class Autodiscover:
     _log = Logger()
 
     def __init__(self, *, login: Login, http: HttpClient, urls: Sequence[str], account: str, clock: IReactorTime,
-                 spend: Spend) -> None:
+                 spend: Spend, look_up: Lookup) -> None:
         self._login = login
         self._http = http
         self._urls = tuple(urls)
@@ -112,6 +115,7 @@ class Autodiscover:
         self._domain = _domain(account)
         self._clock = clock
         self._spend = spend
+        self._look_up = look_up
         self._known: dict[str, _Known] = {}
         self._services: dict[str, _Service] = {}
         self._failures: dict[str, tuple[float, SourceError]] = {}
@@ -248,15 +252,28 @@ class Autodiscover:
         candidates = [*self._urls]
         if self._is_own(domain, room):
             candidates += [f"https://{domain}{wire.SOAP_PATH}", f"https://autodiscover.{domain}{wire.SOAP_PATH}",
-                           f"http://autodiscover.{domain}{wire.POX_PATH}"]
+                           f"http://autodiscover.{domain}{wire.POX_PATH}", f"{_SRV}.{domain}"]
         for url in dict.fromkeys(candidates):
             try:
-                target = url if url.startswith("https://") else await self._redirected(url, room)
-                return await self._ask_at(target, addresses, room)
+                return await self._ask_at(await self._target(url, room), addresses, room)
             except UnreachableError as error:
                 problems.append(str(error))
         raise UnreachableError(f"Autodiscover found no service for {domain or 'a room without a mail domain'}: "
                                f"{'; '.join(problems)}. Set ews_url, or autodiscover_urls")
+
+    async def _target(self, candidate: str, room: str) -> str:
+        """The URL that a candidate stands for."""
+        if candidate.startswith("https://"):
+            return candidate
+        if candidate.startswith("http://"):
+            return await self._redirected(candidate, room)
+        try:
+            host, port = await self._look_up(candidate)
+        except LookupError as error:
+            raise UnreachableError(str(error)) from error
+        url = f"https://{host}{'' if port == HTTPS else f':{port}'}{wire.SOAP_PATH}"
+        self._check(url, room)
+        return url
 
     async def _redirected(self, url: str, room: str) -> str:
         """Where the unencrypted host of a domain leads to; it is asked without credentials."""

@@ -182,6 +182,7 @@ class _Group:
         self._is_started = False
         self._is_open = False
         self._has_gap = False
+        self._times_throttled = 0
         self._is_stopped = False
         self._poller = Poller(self._run, clock=streams.clock, interval_s=0.0, jitter=streams.jitter,
                               failed=self._failed, backoff=BACKOFF)
@@ -226,11 +227,19 @@ class _Group:
     async def _run(self) -> float:
         self._work = deferred(self._turn())
         try:
-            return await self._work
+            delay_s = await self._work
         except CancelledError:
             return 0.0  # this ends
+        except ThrottledError as error:
+            self._times_throttled += 1
+            delay_s = max(error.retry_after.total_seconds(),
+                          BACKOFF.delay_s(self._times_throttled, self._streams.jitter()))
+            self._failed(error, self._times_throttled, delay_s)
+            return delay_s
         finally:
             self._work = None
+        self._times_throttled = 0
+        return delay_s
 
     async def _turn(self) -> float:
         """Subscribe, and listen for as long as the server lets."""

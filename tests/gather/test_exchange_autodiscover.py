@@ -44,6 +44,7 @@ class Net:
     asked: list[tuple[str, str]] = field(default_factory=list)
     signed_in: list[str] = field(default_factory=list)
     refuses: bool = False
+    records: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     async def request(self, method: str, url: str, **_: Any) -> Answer:
         self.asked.append((method, url))
@@ -67,6 +68,11 @@ class Net:
             return service(post.url, [read_pox(post.body).email])
         rooms = [one.text or "" for one in etree.fromstring(post.body).iterfind(".//{*}Mailbox")]
         return service(post.url, rooms)
+
+    async def look_up(self, name: str) -> tuple[str, int]:
+        if name not in self.records:
+            raise LookupError(f"DNS has no SRV record {name}")
+        return self.records[name]
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -93,7 +99,7 @@ def world(services: dict[str, Reply | Answer], urls: tuple[str, ...] = (),
     net, clock, spent = Net(dict(services)), Clock(), list[int]()
     http: Any = net
     return World(net, clock, spent, Autodiscover(login=net, http=http, urls=urls, account=account, clock=clock,
-                                                 spend=spent.append))
+                                                 spend=spent.append, look_up=net.look_up))
 
 
 @pytest.mark.parametrize("base", ["https://example.com", "https://autodiscover.example.com"])
@@ -117,6 +123,21 @@ async def test_plain_http_leads_on_without_a_sign_in() -> None:
                   service: says(FOUND)})
     assert (await made.place()).url == EWS
     assert made.net.signed_in == [service]
+
+
+@pytest.mark.parametrize(("port", "shown"), [(443, ""), (8443, ":8443")])
+async def test_a_service_record_names_the_host(port: int, shown: str) -> None:
+    made = world({f"https://mail.example.com{shown}{SOAP}": says(FOUND)})
+    made.net.records["_autodiscover._tcp.example.com"] = ("mail.example.com", port)
+    assert (await made.place()).url == EWS
+
+
+async def test_a_service_record_never_takes_the_password_to_a_stranger() -> None:
+    made = world({"https://evil.example.net" + SOAP: says(FOUND)})
+    made.net.records["_autodiscover._tcp.example.com"] = ("evil.example.net", 443)
+    with pytest.raises(UnreachableError, match="in no domain"):
+        await made.place()
+    assert not made.net.signed_in
 
 
 @pytest.mark.parametrize("target", [
