@@ -13,6 +13,7 @@ from typing import Any
 from otjd import __version__
 from otjd.config.check import report
 from otjd.config.loader import Loaded, load
+from otjd.config.model import Config
 
 DEFAULT_STATUS_URL = "http://127.0.0.1:8080"
 
@@ -35,6 +36,9 @@ def _refuse(loaded: Loaded) -> int:
 def _check(options: argparse.Namespace) -> int:
     from otjd.wiring import notices, rule_problems
 
+    if options.json and not options.live:
+        sys.stderr.write("otjd check: --json goes with --live\n")
+        return 2
     loaded = _load(options.config)
     broken: list[str] = []
     missing: list[str] = []
@@ -42,8 +46,25 @@ def _check(options: argparse.Namespace) -> int:
         broken = rule_problems(loaded.config, Path(options.config).absolute())
         missing = notices(loaded.config)
     lines, code = report(loaded, broken, missing)
-    _write("\n".join(lines))
-    return code
+    if not options.json:
+        _write("\n".join(lines))
+    elif code:
+        sys.stderr.write("\n".join(lines) + "\n")
+    if code or not options.live or loaded.config is None:
+        return code
+    return _check_live(options, loaded.config)
+
+
+def _check_live(options: argparse.Namespace, config: Config) -> int:
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+
+    from otjd.live.command import Terminal, run
+
+    terminal = Terminal(_write, sys.stderr.write, Console(stderr=True) if sys.stderr.isatty() else None)
+    return _on_the_reactor(lambda o, reactor: run(
+        config, o.config, reactor, lambda: datetime.now(UTC), terminal, as_json=o.json), options)
 
 
 def _rules_test(options: argparse.Namespace) -> int:
@@ -137,6 +158,15 @@ def _simulate_google(options: argparse.Namespace) -> int:
     return _on_the_reactor(run_google, options)
 
 
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser("check", help="read the configuration and everything it names, print each problem")
+    check.add_argument("--config", required=True, metavar="FILE")
+    check.add_argument("--live", action="store_true",
+                       help="also contact every integration and endpoint, and tell how to mend what fails")
+    check.add_argument("--json", action="store_true", help="with --live: what was found as one document")
+    check.set_defaults(run=_check)
+
+
 def _parser() -> argparse.ArgumentParser:
     from otjd.simulate.commands import add_parsers
     from otjd.simulate.exchange_command import add_exchange_parser
@@ -146,9 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"otjd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    check = commands.add_parser("check", help="read the configuration and everything it names, print each problem")
-    check.add_argument("--config", required=True, metavar="FILE")
-    check.set_defaults(run=_check)
+    _add_check(commands)
 
     demo = commands.add_parser("demo", help="watch otjd work over demo calendars with simulated endpoints")
     demo.add_argument("--directory", type=Path, metavar="DIR",

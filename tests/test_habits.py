@@ -36,7 +36,7 @@ IMPURE_MODULES = {"twisted", "treq", "socket", "ssl", "time", "random", "secrets
 STANDARD_LIBRARY_ONLY = "otjd.meetings"
 COMPOSITION = ("otjd.service", "otjd.node", "otjd.wiring", "otjd.listeners", "otjd.cli", "otjd.demo",
                "otjd.rules_test", "otjd.rules_explained", "otjd.rules_import", "otjd.sign_in", "otjd.authorize",
-               "otjd.sources", "otjd.gathering")
+               "otjd.sources", "otjd.gathering", "otjd.live")
 LINES_A_MODULE = 420
 LINES_A_FUNCTION = 64
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from io import StringIO
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +16,7 @@ from rich.text import Text
 from otjd.operate.escape import visible
 from otjd.operate.fetching import UnreachableError, fetch
 
-__all__ = ["fetch", "status_command"]
+__all__ = ["ago", "fetch", "screen", "status_command", "table"]
 
 STYLES = {"warning": "yellow", "degraded": "yellow", "error": "red", "failed": "red", "unauthorized": "red",
           "critical": "bold red"}
@@ -57,45 +57,51 @@ def _to_stderr(text: str) -> None:
 def _tables(status: Mapping[str, Any], endpoints: Iterable[Mapping[str, Any]], now: datetime,
             width: int | None) -> str:
     out = StringIO()
-    # a terminal is as wide as it is; in a pipe nothing needs to be cut
-    console = Console(file=out, width=width or max(Console().width, 100), highlight=False,
-                      force_terminal=Console().is_terminal and width is None)
+    console = screen(out, width)
     node, rooms, meetings = status["node"], status["rooms"], status["meetings"]
     contact = status["endpoints"]
-    console.print(_table("Node", ("Name", "Location", "Version", "FIPS", "Running for"), [
+    console.print(table("Node", ("Name", "Location", "Version", "FIPS", "Running for"), [
         (node["name"], node["location"], node["version"], "yes" if node["fips"] else "no",
-         _ago(node["started_at"], now).removesuffix(" ago"))]))
-    console.print(_table("Rooms, meetings, endpoints", (
+         ago(node["started_at"], now).removesuffix(" ago"))]))
+    console.print(table("Rooms, meetings, endpoints", (
         "Rooms", "Fresh", "Stale", "Never read", "Meetings", "Joinable", "Endpoints", "In contact"), [
             (rooms["total"], rooms["fresh"], rooms["stale"], rooms["never_read"], meetings["total"],
              meetings["joinable"], contact["total"], contact["in_contact"])]))
-    console.print(_table("Integrations", (
+    console.print(table("Integrations", (
         "Name", "Kind", "State", "Last success", "Requests in 24 h", "Last error"), [
-        (one["name"], one["kind"], one["state"], _ago(one["last_success"], now), _budget(one),
+        (one["name"], one["kind"], one["state"], ago(one["last_success"], now), _budget(one),
          one["last_error"] or "") for one in status["integrations"]]))
-    console.print(_table("Endpoints", ("Name", "Type", "Room", "Last contact", "Meetings", "Last error"), [
-        (one["endpoint_name"], one["endpoint_type"], one["room_email"], _ago(one["last_contact_time"], now),
+    console.print(table("Endpoints", ("Name", "Type", "Room", "Last contact", "Meetings", "Last error"), [
+        (one["endpoint_name"], one["endpoint_type"], one["room_email"], ago(one["last_contact_time"], now),
          one["number_of_meetings"], one["last_error"] or "") for one in endpoints]))
     if status["alarms"]:
-        console.print(_table("Alarms", ("Level", "Alarm", "Of", "Raised", "Details"), [
-            (one["level"], one["name"], one["instance"], _ago(one["raised_at"], now), one["details"])
+        console.print(table("Alarms", ("Level", "Alarm", "Of", "Raised", "Details"), [
+            (one["level"], one["name"], one["instance"], ago(one["raised_at"], now), one["details"])
             for one in status["alarms"]]))
     else:
         console.print("No alarms.")
     return out.getvalue()
 
 
-def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def screen(out: IO[str], width: int | None = None) -> Console:
+    """What prints tables to `out`, in `width` characters, as they look where stdout goes."""
+    # a terminal is as wide as it is; in a pipe nothing needs to be cut
+    return Console(file=out, width=width or max(Console().width, 100), highlight=False,
+                   force_terminal=Console().is_terminal and width is None)
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A table of what may come from outside."""
+    made = Table(title=title, title_justify="left", title_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold")
     for row in rows:
         # Text, not markup: a name may hold brackets
-        table.add_row(*(Text(visible(str(cell)), style=STYLES.get(str(cell), "")) for cell in row))
-    return table
+        made.add_row(*(Text(visible(str(cell)), style=STYLES.get(str(cell), "")) for cell in row))
+    return made
 
 
-def _ago(moment: str | None, now: datetime) -> str:
+def ago(moment: str | None, now: datetime) -> str:
     """How long ago an RFC 3339 time is, in the largest unit that tells something."""
     if moment is None:
         return "never"

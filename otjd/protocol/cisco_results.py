@@ -99,12 +99,18 @@ def read_list_result(body: bytes) -> tuple[PutResult, tuple[Listed, ...]]:
 
 def read_version(body: bytes) -> str:
     """The text of `SystemUnit/Software/Version` in `/status.xml` or in an answer of `getxml`; empty without it."""
+    return read_unit(body)[1]
+
+
+def read_unit(body: bytes) -> tuple[str, str]:
+    """The texts of `ProductId` and `Software/Version` of `SystemUnit`, each empty without it."""
     try:
         root = _parse(body)
     except _UnreadableError:
-        return ""
-    found = root.find(".//{*}SystemUnit/{*}Software/{*}Version")
-    return "" if found is None or _name(root) != "Status" else _text(found)
+        return "", ""
+    found = [root.find(f".//{{*}}SystemUnit/{path}") for path in ("{*}ProductId", "{*}Software/{*}Version")]
+    product, version = ("" if one is None or _name(root) != "Status" else _text(one) for one in found)
+    return product, version
 
 
 def is_sign_in_page(body: bytes) -> bool:

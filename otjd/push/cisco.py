@@ -23,6 +23,7 @@ from otjd.protocol.cisco_results import (
     list_differences,
     read_list_result,
     read_put_result,
+    read_unit,
     read_version,
 )
 from otjd.protocol.cisco_versions import Features, SoftwareVersion, parse_version
@@ -30,6 +31,9 @@ from otjd.push.transport import exchange
 
 VERSION_PATHS = ("/getxml?location=/Status/SystemUnit/Software/Version", "/status.xml")
 """Where the version is read, the small document first; both are documented from TC to RoomOS."""
+
+UNIT_PATHS = ("/getxml?location=/Status/SystemUnit", "/status.xml")
+"""Where product and version are read, as VERSION_PATHS."""
 
 MOST_RETRY_AFTER_S = 3600.0
 """The longest wait that an endpoint can ask for."""
@@ -95,7 +99,7 @@ class MissingCommandError(RefusedError):
 class CodecClient:
     """Speaks to one endpoint: a connection for each request, Basic authentication, no session, no cookie.
 
-    Every method sends one request, `version` up to two. `now` is the aware UTC time.
+    Every method sends one request. `now` is the aware UTC time.
 
     :raises PushError: in one of its kinds, from every method.
     """
@@ -115,6 +119,17 @@ class CodecClient:
         if answer.status in (401, 503) or 300 <= answer.status < 400:
             raise self._non_200(answer)
         return None  # whether the endpoint is in order is seen when it is sent its list
+
+    async def unit(self, path: str) -> tuple[str, SoftwareVersion | None]:
+        """The product and the version that the document at `path`, one of UNIT_PATHS, tells; None for a version
+        that is not known."""
+        answer = await self._send("GET", path)
+        if answer.status != 200:
+            raise self._non_200(answer)
+        if is_sign_in_page(answer.body):
+            raise _sign_in_page()
+        product, version = read_unit(answer.body)
+        return product, parse_version(version)
 
     async def put_xml(self, bookings: Sequence[Booking]) -> None:
         """Replace the list by the private XML. That it was taken is to be seen in the list alone."""
