@@ -64,9 +64,9 @@ class Entries:
         self.keys += others.keys
         self._numbers += others._numbers
 
-    def versions(self) -> frozenset[int]:
-        """What tells whether an occurrence is as it was."""
-        return frozenset(self._numbers[2::4])
+    def by_version(self) -> dict[int, Key]:
+        """The keys by what tells whether an occurrence is as it was."""
+        return dict(zip(self._numbers[2::4], self.keys, strict=True))
 
 
 @dataclass(slots=True)
@@ -119,8 +119,8 @@ def read_events(body: bytes, known: Entries | None = None, known_role: str = "",
     """
     answer = _object(body)
     page = EventsPage(_text(answer.get("accessRole")), _text(answer.get("nextPageToken")), taken=dict(taken or {}))
-    versions = known.versions() if known is not None and page.role == known_role else frozenset()
-    _take_all(page, _items(answer), _zone(_text(answer.get("timeZone"))), versions)
+    unchanged = known.by_version() if known is not None and page.role == known_role else {}
+    _take_all(page, _items(answer), _zone(_text(answer.get("timeZone"))), unchanged)
     return page
 
 
@@ -146,11 +146,11 @@ def apply_changes(known: Entries, known_role: str, changes: ChangesPage, window:
             page.entries.add(key, event, series, version, end)
             page.same.append(key)
             page.taken[key] = event
-    _take_all(page, there, changes.zone, known.versions(), window)
+    _take_all(page, there, changes.zone, known.by_version(), window)
     return None if len(page.taken) < len(page.entries) else page
 
 
-def _take_all(page: EventsPage, items: list[Any], zone: tzinfo, unchanged: frozenset[int],
+def _take_all(page: EventsPage, items: list[Any], zone: tzinfo, unchanged: Mapping[int, Key],
               window: Window | None = None) -> None:
     for item in items:
         if not isinstance(item, dict):
@@ -162,7 +162,7 @@ def _take_all(page: EventsPage, items: list[Any], zone: tzinfo, unchanged: froze
                 page.unreadable += 1
 
 
-def _take(page: EventsPage, item: dict[str, Any], zone: tzinfo, unchanged: frozenset[int],
+def _take(page: EventsPage, item: dict[str, Any], zone: tzinfo, unchanged: Mapping[int, Key],
           window: Window | None) -> None:
     """Add one event to its page, if it has a part in the window."""
     event_id, series_id = _text(item.get("id")), _text(item.get("recurringEventId"))
@@ -179,8 +179,10 @@ def _take(page: EventsPage, item: dict[str, Any], zone: tzinfo, unchanged: froze
     key = (_text(item.get("iCalUID")) or series_id or event_id, occurrence)
     if page.taken.setdefault(key, event) != event:
         key = (event_id, occurrence)  # two bookings that share a uid: both are shown
-    version = hash((key, event_id, _text(item.get("etag")), _text(item.get("updated")), start, end))
-    page.entries.add(key, event, hash(series_id) if series_id else 0, version, int(end.timestamp()))
+    end_s = end.timestamp()
+    version = hash((key, event_id, _text(item.get("etag")), _text(item.get("updated")), start.timestamp(), end_s))
+    key = unchanged.get(version, key)  # the same texts as the cache has, rather than copies of them
+    page.entries.add(key, event, hash(series_id) if series_id else 0, version, int(end_s))
     if item.get("visibility") in _PRIVATE and page.role in SEES_NO_DETAILS and "summary" not in item:
         page.hidden += 1
     if version in unchanged:
@@ -228,7 +230,8 @@ def _occurrence(original: Any, start: datetime) -> str:
     day = _mapping(original).get("date")
     if isinstance(day, str):
         return date.fromisoformat(day).strftime("%Y%m%dT000000Z")
-    return start.strftime("%Y%m%dT%H%M%SZ")
+    iso = start.isoformat()  # a third of what strftime takes
+    return f"{iso[:4]}{iso[5:7]}{iso[8:13]}{iso[14:16]}{iso[17:19]}Z"
 
 
 def _time(value: Any, zone: tzinfo) -> datetime:
@@ -236,22 +239,24 @@ def _time(value: Any, zone: tzinfo) -> datetime:
 
     :raises ValueError: it is neither; OverflowError where it is at the ends of time.
     """
-    given = _mapping(value)
-    text = given.get("dateTime")
+    if not isinstance(value, dict):
+        raise ValueError("no time")  # noqa: TRY004 - what came is wrong, not what called
+    text = value.get("dateTime")
     if isinstance(text, str):
         at = datetime.fromisoformat(text)
         if at.tzinfo is None:
-            name = _text(given.get("timeZone"))
+            name = _text(value.get("timeZone"))
             at = at.replace(tzinfo=_zone(name) if name else zone)
         return at.astimezone(UTC)
-    day = date.fromisoformat(_text(given.get("date")))
+    day = date.fromisoformat(_text(value.get("date")))
     return datetime.combine(day, datetime.min.time(), zone).astimezone(UTC)
 
 
 def _time_or_none(text: Any) -> datetime | None:
     try:
-        return _time({"dateTime": text}, UTC)
-    except (ValueError, OverflowError):
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo is not None else None
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
