@@ -103,7 +103,6 @@ class GraphSource:
     async def sweep(self, rooms: Sequence[str], window: Window) -> Mapping[str, bytes | RoomError]:
         """Fingerprints of when rooms are busy, as `CalendarSource.sweep` says."""
         if self._probes_left and len(rooms) >= SWEEP_SIZE < len(self._rooms):
-            self._probes_left -= 1
             await self._probe(window)
         try:
             found = await self._schedules(rooms, window)
@@ -123,21 +122,21 @@ class GraphSource:
 
     async def _probe(self, window: Window) -> None:
         """Find out how many rooms one question may be about: fewer requests for a sweep, so more sweeps."""
+        left, self._probes_left = self._probes_left, 0
         for size in LARGER_SIZES:
             rooms = self._rooms[:size]
             try:
                 found = await self._schedules(rooms, window)
             except RefusedError:
                 continue
-            except SourceError:
-                return  # nothing to do with the size; the sweep itself will say so
-            self._probes_left = 0
+            except SourceError:  # nothing to do with the size; the sweep itself will say so
+                self._probes_left = left - 1
+                return
             if found.answered == len(rooms) and any(room in found.fingerprints for room in rooms[SWEEP_SIZE:]):
                 self.sweep_size = size
                 self._log.info("{integration} tells of {size} rooms at a time", integration=self._integration,
                                size=size)
                 return
-        self._probes_left = 0
 
     async def _schedules(self, rooms: Sequence[str], window: Window) -> Schedules:
         """What Graph tells, asked in the name of one room after the other: each may be asked by few at once."""

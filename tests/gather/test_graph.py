@@ -98,6 +98,14 @@ async def test_trouble_during_the_trial_leaves_it_for_the_next_sweep(here: World
     assert here.source.sweep_size == 100
 
 
+async def test_sweeps_at_the_same_time_try_it_once(here: World) -> None:
+    here.source.watch(ROOMS)
+    sweeps = [deferred(here.source.sweep(ROOMS[first:first + 20], WINDOW)) for first in (0, 20, 40)]
+    for sweep in sweeps:
+        await sweep
+    assert sorted(int(one.split()[2]) for one in here.asked()) == [20, 20, 20, 50, 100]
+
+
 async def test_a_size_that_is_answered_in_part_is_not_taken(here: World) -> None:
     here.graph.most_schedules = 100
     here.source.watch([*ROOMS[:20], *(f"nobody{number}@example.com" for number in range(80))])
