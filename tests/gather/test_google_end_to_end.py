@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,22 +17,35 @@ from twisted.internet.threads import deferToThread
 
 from otjd.gather.budget import Budget
 from otjd.gather.calendar_gatherer import CalendarGatherer
+from otjd.gather.consent import google_consent
 from otjd.gather.google import GoogleSource
-from otjd.gather.oauth import google_service_tokens
+from otjd.gather.oauth import google_service_tokens, google_user_tokens
 from otjd.gather.source import RoomError, RoomReading, ThrottledError, UnauthorizedError, UnreachableError
+from otjd.gather.token_store import TokenStore
+from otjd.gather.tokens import TokenSource
 from otjd.meetings.model import EndpointType, FreeBusyStatus, Invitation, Organizer, Window
 from otjd.operate.board import EndpointFacts, IntegrationStatus, StatusBoard
 from otjd.outbound.client import HttpClient
 from otjd.simulate.calendars import Calendars
 from otjd.simulate.certificates import Certificates, make_certificates
 from otjd.simulate.google import GoogleServer
-from otjd.simulate.google_settings import Fault, FaultKind, GoogleSettings, Quotas, make_service_account
+from otjd.simulate.google_settings import (
+    ConsentClient,
+    Fault,
+    FaultKind,
+    GoogleSettings,
+    Quotas,
+    make_service_account,
+)
 from tests.outbound.servers import Clocked, reactor, until, web
 
 ROOM = "board@resource.calendar.google.com"
 OTHER = "other@resource.calendar.google.com"
 ACCOUNT, KEY_FILE = make_service_account("otj@project.iam.gserviceaccount.com")
 HOUR = timedelta(hours=1)
+SignIn = Callable[[HttpClient, Any, str], Awaitable[TokenSource]]
+"""From HTTP, reactor and the address of a Google to what gives its tokens."""
+
 LONG = "<p>What is to be said before the meeting.</p>" * 1500
 MEET = {"conferenceId": "abc-defg-hij", "entryPoints": [
     {"entryPointType": "video", "uri": "https://meet.google.com/abc-defg-hij"},
@@ -96,7 +110,8 @@ def taken(reading: RoomReading, known: dict[Any, Any]) -> dict[tuple[str, str], 
 
 
 @asynccontextmanager
-async def world_of(certificates: Certificates, *, is_told: bool = False, **settings: Any) -> AsyncIterator[World]:
+async def world_of(certificates: Certificates, *, is_told: bool = False, sign_in: SignIn | None = None,
+                   **settings: Any) -> AsyncIterator[World]:
     clocked = Clocked()
     begin = datetime.now(UTC).replace(microsecond=0)
     calendars = Calendars(lambda: begin + timedelta(seconds=clocked.clock.seconds()))
@@ -120,7 +135,7 @@ async def world_of(certificates: Certificates, *, is_told: bool = False, **setti
     async with web(deliver, pair.options()) as (_, hook):
         world.source = GoogleSource(
             integration="workspace", http=http, spend=world.spend, account=ACCOUNT.email,
-            tokens=google_service_tokens(
+            tokens=await sign_in(http, clocked, api) if sign_in else google_service_tokens(
                 http, reactor=clocked, in_thread=deferToThread, integration="workspace", client_email="",
                 private_key=KEY_FILE, token_endpoint=f"{api}/token"),
             api_url=f"{api}/calendar/v3", clock=clocked.clock, now=calendars.now, in_thread=deferToThread,
@@ -350,6 +365,33 @@ async def test_a_key_that_was_revoked_is_told_of(certificates: Certificates) -> 
         with pytest.raises(UnauthorizedError, match=r"workspace: .*invalid_grant"):
             await world.read()
         assert world.spent == []
+
+
+async def test_a_user_who_signed_in_reads_until_that_is_revoked(certificates: Certificates,
+                                                                 tmp_path: Path) -> None:
+    back = "http://127.0.0.1:8080/oauth"
+    client = ConsentClient("otjd.apps.googleusercontent.com", "s3cr3t", (back,), "otj@example.com")
+
+    async def sign_in(http: HttpClient, clocked: Any, api: str) -> TokenSource:
+        consent = google_consent(
+            integration="workspace", auth_endpoint=f"{api}/o/oauth2/v2/auth", token_endpoint=f"{api}/token",
+            client_id=client.client_id, client_secret=client.client_secret, redirect_uri=back)
+        sent_back = await http.request("GET", consent.link("state", "v" * 43))
+        code = consent.code_from(sent_back.headers["location"], "state")
+        store = TokenStore(tmp_path, "workspace")
+        store.save(await consent.exchange(http, code, "v" * 43))
+        return google_user_tokens(http, reactor=clocked, in_thread=deferToThread, consent=consent, store=store)
+
+    async with world_of(certificates, sign_in=sign_in, consent_clients=(client,)) as world:
+        world.book(1, subject="Budget")
+        assert [i.subject for i in (await world.read()).invitations] == ["Budget"]
+        world.google.api.sign_in.expire_tokens()
+        world.clock.advance(20)
+        await world.read()
+        world.google.api.sign_in.revoke()
+        world.clock.advance(20)
+        with pytest.raises(UnauthorizedError, match=r"sign in again by: otjd authorize 'workspace'"):
+            await world.read()
 
 
 async def test_a_gatherer_keeps_rooms_up_to_date(certificates: Certificates) -> None:
