@@ -7,6 +7,7 @@ not go together, keeps its quotas, forgets tokens, and fails on command. What it
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -24,7 +25,7 @@ from otjd.simulate.codec_http import Answer
 from otjd.simulate.google_channels import MEMBERS as CHANNEL_MEMBERS
 from otjd.simulate.google_channels import Channels, Post
 from otjd.simulate.google_entries import Journal
-from otjd.simulate.google_errors import GoogleError, SignInError, json_answer, not_found, page
+from otjd.simulate.google_errors import GoogleError, SignInError, json_answer, not_found, page, text_answer
 from otjd.simulate.google_fields import (
     CHANNEL_SHAPE,
     EVENTS_SHAPE,
@@ -177,7 +178,10 @@ class GoogleApi:
                 found = self._watch(room, call, grant)
             case "freebusy.query":
                 body = read_body(call.body, call.headers("content-type"), FREE_BUSY_MEMBERS)
-                found = self.free_busy.answer(body, self._trouble)
+                text = self.free_busy.answer(body, self._trouble)
+                if selection is None:
+                    return text_answer(text)
+                found = json.loads(text)
             case _:
                 self.channels.stop(read_body(call.body, call.headers("content-type"), CHANNEL_MEMBERS), grant.user)
                 return Answer(204)

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from otjd.meetings.model import Window
 from otjd.simulate.calendars import Booking, Calendars, Change, ChangeKind, instances_of
@@ -62,6 +63,7 @@ class Entry:
         return datetime.strptime(self.occurrence, STAMP).replace(tzinfo=UTC)
 
 
+@lru_cache(maxsize=1 << 16)
 def event_id(booking_id: str) -> str:
     """The id of a booking in the alphabet of event ids."""
     return base64.b32hexencode(booking_id.encode()).decode().rstrip("=").lower()

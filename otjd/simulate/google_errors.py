@@ -90,8 +90,15 @@ def bad_parameter(name: str, message: str) -> GoogleError:
 def json_answer(body: Mapping[str, object], status: int = 200, *,
                 headers: tuple[tuple[bytes, bytes], ...] = (), outcome: str = "ok") -> Answer:
     """An answer of JSON."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    return Answer(status, text, JSON, (*headers, (b"Cache-Control", b"private")), outcome)
+    return text_answer(json.dumps(body, ensure_ascii=False, separators=(",", ":")), status, headers=headers,
+                       outcome=outcome)
+
+
+def text_answer(text: str, status: int = 200, *, headers: tuple[tuple[bytes, bytes], ...] = (),
+                outcome: str = "ok") -> Answer:
+    """An answer of JSON that is written already."""
+    return Answer(status, text.encode("utf-8", "surrogatepass"), JSON,
+                  (*headers, (b"Cache-Control", b"private")), outcome)
 
 
 def page(status: int, title: str) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -21,19 +22,19 @@ Span = tuple[datetime, datetime]
 
 
 class FreeBusy:
-    """Answers `freebusy.query`. What was found for a room is kept until its calendar changes."""
+    """Answers `freebusy.query`. What was written of a room is kept until its calendar changes."""
 
     def __init__(self, calendars: Calendars, longest: timedelta) -> None:
         self._calendars = calendars
         self._longest = longest
-        self._known: dict[str, tuple[Window, tuple[Span, ...]]] = {}
+        self._known: dict[str, tuple[tuple[Window, tzinfo], str]] = {}
 
     def told(self, change: Change) -> None:
         """A calendar changed."""
         self._known.pop(change.room, None)
 
-    def answer(self, body: Mapping[str, Any], error_of: Callable[[str], str]) -> dict[str, Any]:
-        """When the rooms of a request are busy; `error_of` gives the reason why one cannot be told of, or nothing.
+    def answer(self, body: Mapping[str, Any], error_of: Callable[[str], str]) -> str:
+        """When the rooms of a request are busy, as JSON; `error_of` says why one cannot be told of, or nothing.
 
         :raises GoogleError: the request cannot be used.
         """
@@ -43,26 +44,23 @@ class FreeBusy:
         _limit(body, "groupExpansionMax", LARGEST_GROUP)
         asked = dict.fromkeys(_ids(body.get("items", [])))
         too_many = "tooManyCalendarsRequested" if len(asked) > allowed else ""
-        return {"kind": "calendar#freeBusy", "timeMin": with_milliseconds(window.start),
-                "timeMax": with_milliseconds(window.end),
-                "calendars": {one: self._calendar(one.lower(), window, at, too_many or error_of(one.lower()))
-                              for one in asked}}
+        calendars = ",".join(
+            f"{json.dumps(one)}:{self._calendar(one.lower(), window, at, too_many or error_of(one.lower()))}"
+            for one in asked)
+        return (f'{{"kind":"calendar#freeBusy","timeMin":"{with_milliseconds(window.start)}",'
+                f'"timeMax":"{with_milliseconds(window.end)}","calendars":{{{calendars}}}}}')
 
-    def _calendar(self, room: str, window: Window, at: tzinfo, reason: str) -> dict[str, Any]:
+    def _calendar(self, room: str, window: Window, at: tzinfo, reason: str) -> str:
         if reason:
-            return {"errors": [{"domain": "global", "reason": reason}], "busy": []}
-        return {"busy": [{"start": rfc3339(start, at), "end": rfc3339(end, at)}
-                         for start, end in self._spans(room, window)]}
-
-    def _spans(self, room: str, window: Window) -> tuple[Span, ...]:
+            return json.dumps({"errors": [{"domain": "global", "reason": reason}], "busy": []})
         known = self._known.get(room)
-        if known is not None and known[0] == window:
-            return known[1]
-        found = merged([(max(i.booking.start_time, window.start), min(i.booking.end_time, window.end))
-                        for i in self._calendars.instances(room, window)
-                        if i.booking.free_busy is not FreeBusyStatus.FREE])
-        self._known[room] = window, found
-        return found
+        if known is None or known[0] != (window, at):
+            spans = [(max(i.booking.start_time, window.start), min(i.booking.end_time, window.end))
+                     for i in self._calendars.instances(room, window)
+                     if i.booking.free_busy is not FreeBusyStatus.FREE]
+            busy = [{"start": rfc3339(start, at), "end": rfc3339(end, at)} for start, end in merged(spans)]
+            known = self._known[room] = (window, at), json.dumps({"busy": busy})
+        return known[1]
 
     def _window(self, body: Mapping[str, Any]) -> Window:
         for name in ("timeMin", "timeMax"):
