@@ -26,8 +26,11 @@ def _opened(name: bytes) -> bytes:
     return rb"<" + _NAME + name + _REST
 
 
-_RESPONSE = re.compile(_opened(b"FreeBusyResponse"))
-_EVENTS = re.compile(_opened(b"CalendarEventArray") + rb"(.*?)</" + _NAME + rb"CalendarEventArray\s*>", re.DOTALL)
+# the names alone, since an expression that begins with a word is found many times faster
+_RESPONSE = re.compile(rb"FreeBusyResponse[\s>]")
+_EVENTS = b"CalendarEventArray"
+_BEFORE_NAME = re.compile(rb"<" + _NAME + rb"\Z")
+_NAME_BYTES = 33
 _VIEW = re.compile(_opened(b"FreeBusyViewType") + rb"\s*([A-Za-z ]{1,60})<")
 _CODE = re.compile(_opened(b"ResponseCode") + rb"\s*([A-Za-z]{1,80})\s*<")
 _TEXT = re.compile(_opened(b"MessageText") + rb"([^<]{0,2000})<")
@@ -66,7 +69,7 @@ def read_availability(body: bytes, content_type: str, rooms: Sequence[str]) -> M
     :raises EwsError: the whole request was refused.
     :raises UnreadableAnswerError: it is no answer to this request.
     """
-    starts = [match.start() for match in _RESPONSE.finditer(body)]
+    starts = [match.start() for match in _RESPONSE.finditer(body) if _is_opened(body, match.start())]
     if len(starts) != len(rooms):
         read_answer(body, content_type)
         raise UnreadableAnswerError(f"free and busy times of {len(starts)} mailboxes, {len(rooms)} were asked for")
@@ -83,8 +86,23 @@ def _fingerprint(part: bytes) -> bytes | EwsError | None:
     if code is not None and code[1] != b"NoError":
         text = _TEXT.search(part)
         return EwsError(code[1].decode("ascii"), text[1].decode("utf-8", "replace") if text else "")
-    view = _VIEW.search(part)
-    events = _EVENTS.search(part)
-    if events is None and (view is None or view[1].strip() in _BLIND):
+    events = _events(part)
+    if events is None:
+        view = _VIEW.search(part)
+        if view is None or view[1].strip() in _BLIND:
+            return None
+    return blake2b(events or b"", digest_size=FINGERPRINT_BYTES).digest()
+
+
+def _is_opened(body: bytes, at: int) -> bool:
+    """Whether the name at this place is that of a start tag."""
+    return _BEFORE_NAME.search(body[max(0, at - _NAME_BYTES):at]) is not None
+
+
+def _events(part: bytes) -> bytes | None:
+    """What stands within CalendarEventArray, None where it is not there."""
+    first, last = part.find(_EVENTS), part.rfind(_EVENTS)
+    begin, end = part.find(b">", first) + 1, part.rfind(b"<", 0, last)
+    if first < 0 or not begin or not _is_opened(part, first):
         return None
-    return blake2b(events[1] if events else b"", digest_size=FINGERPRINT_BYTES).digest()
+    return part[begin:end] if first < last else b""
