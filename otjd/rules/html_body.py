@@ -20,7 +20,10 @@ BLOCK = "\x81"
 LINE = "\x8d"
 """A line ends here."""
 
-_LINK, _LABEL, _END = "\x8f", "\x90", "\x8f\x9d"
+TARGET = "\x90"
+"""The target of a link belongs here, behind its label."""
+
+_LINK, _LABEL, _END = "\x8f", TARGET, "\x8f\x9d"
 """A link: its target follows, then its label, then its end. Begin and end share a character, so that both are
 found quickly in one pass."""
 
@@ -65,12 +68,14 @@ _LABEL_PARTS = 50
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """The text of a body with BLOCK and LINE in it, as it is shown and with every link's target in `<>` behind its
-    label, and the targets in their order."""
+    """The text of a body with BLOCK, LINE and TARGET in it, and the targets of its links in their order.
 
-    shown: str
-    with_targets: str
-    targets: tuple[str, ...]
+    `shown` are those that TARGET stands for, in the order in which it does.
+    """
+
+    text: str
+    shown: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 _WRITE = etree.XSLT(etree.XML(_STYLESHEET))
@@ -152,26 +157,25 @@ def _without_links(written: str) -> str:
 def _links_apart(written: str) -> Marked:
     """The links of the string apart from its text: the first 2,000."""
     if _LINK not in written:
-        text = _without_links(written)
-        return Marked(text, text, ())
+        return Marked(_without_links(written))
+    text: list[str] = []
     shown: list[str] = []
-    with_targets: list[str] = []
     targets: list[str] = []
     open_links: list[tuple[str, int]] = []
     at = 0
     for mark in islice(_LINK_MARK.finditer(written), 2 * LINKS_LIMIT):
-        shown.append(_without_links(written[at:mark.start()]))
-        with_targets.append(shown[-1])
+        text.append(_without_links(written[at:mark.start()]))
         at = mark.end()
         if mark[1] is not None:
             target = "".join(mark[1].split())
             target = "" if target.startswith("#") else target
-            open_links.append((target, len(shown)))
+            open_links.append((target, len(text)))
             if target:
                 targets.append(target)
         elif open_links:
             target, begin = open_links.pop()
-            if target and target != "".join(shown[begin:begin + _LABEL_PARTS]).strip():
-                with_targets.append(f"<{target}>")
-    rest = _without_links(written[at:])
-    return Marked("".join((*shown, rest)), "".join((*with_targets, rest)), tuple(targets))
+            if target and target != "".join(text[begin:begin + _LABEL_PARTS]).replace(TARGET, "").strip():
+                text[-1] += TARGET
+                shown.append(target)
+    text.append(_without_links(written[at:]))
+    return Marked("".join(text), tuple(shown), tuple(targets))

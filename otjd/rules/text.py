@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from otjd.meetings.model import Invitation
-from otjd.rules.html_body import BLOCK, LINE, LINKS_LIMIT, read_html
+from otjd.rules.html_body import BLOCK, LINE, LINKS_LIMIT, TARGET, Marked, read_html
 from otjd.rules.links import may_be_rewritten, original
 
 HTML_LIMIT = 2_000_000
@@ -63,7 +63,7 @@ def read_body(invitation: Invitation) -> BodyText:
 def whole_text(invitation: Invitation) -> str:
     """The body as plain text, quoted lines where they stand, links in `<>` behind their labels."""
     plain, source = _forms(invitation)
-    return (_laid_out(read_html(source).with_targets) if source.strip() else "") or _tidy(plain)
+    return (_laid_out(read_html(source))[1] if source.strip() else "") or _tidy(plain)
 
 
 def _forms(invitation: Invitation) -> tuple[str, str]:
@@ -80,8 +80,7 @@ def _is_html(plain: str) -> bool:
 
 def _read_html(source: str) -> BodyText:
     read = read_html(source)
-    text = _laid_out(read.shown)
-    marked = text if read.with_targets == read.shown else _laid_out(read.with_targets)
+    text, marked = _laid_out(read)
     return _divided(text, marked, source, read.targets)
 
 
@@ -178,16 +177,42 @@ def visible(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Line ends as `\\n`, blanks of every kind as one blank, invisible characters removed."""
+    """Line ends as `\n`, blanks of every kind as one blank, invisible characters removed."""
     text = visible(text).replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n")
-    return _with_single_blanks([line.strip() for line in _with_plain_blanks(text).split("\n")])
+    return _joined([line.strip() for line in _with_plain_blanks(text).split("\n")])
 
 
-def _laid_out(text: str) -> str:
-    """The lines of an HTML body, tidied in the same way: a block begins on a new line."""
-    text = _with_plain_blanks(visible(text).replace("\n", " ").replace("\u2028", LINE))
+def _laid_out(read: Marked) -> tuple[str, str]:
+    """The lines of an HTML body, tidied in the same way, and the same with targets behind the labels of links.
+
+    The blocks that hold a target are laid out twice, all others once.
+    """
+    text = _with_plain_blanks(visible(read.text).replace("\n", " ").replace("\u2028", LINE))
+    if not read.shown:
+        return (laid_out := _joined(_lines(text))), laid_out
+    own: list[str] = []
+    marked: list[str] = []
+    targets = iter(read.shown)
+    at = 0
+    while (target := text.find(TARGET, at)) >= 0:
+        begin = text.rfind(BLOCK, at, target) + 1 or at
+        end = text.find(BLOCK, target)
+        end = end if end >= 0 else len(text)
+        between = _lines(text[at:begin])
+        block, *behind = text[begin:end].split(TARGET)
+        own += between
+        own += _lines("".join((block, *behind)))
+        marked += between
+        marked += _lines("".join((block, *(f"<{visible(next(targets))}>{piece}" for piece in behind))))
+        at = end
+    rest = _lines(text[at:])
+    return _joined(own + rest), _joined(marked + rest)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of some blocks: each begins on a new one, and those without any text leave none."""
     if LINE not in text:
-        return _with_single_blanks([line for block in text.split(BLOCK) if (line := block.strip())])
+        return [line for block in text.split(BLOCK) if (line := block.strip())]
     lines: list[str] = []
     for block in text.split(BLOCK):
         if LINE in block:
@@ -196,7 +221,7 @@ def _laid_out(text: str) -> str:
                 lines.pop()  # the block itself ends that line
         elif stripped := block.strip():
             lines.append(stripped)
-    return _with_single_blanks(lines)
+    return lines
 
 
 def _with_plain_blanks(text: str) -> str:
@@ -206,10 +231,14 @@ def _with_plain_blanks(text: str) -> str:
     return text
 
 
-def _with_single_blanks(lines: list[str]) -> str:
-    text = "\n".join(lines)
+def _with_single_blanks(text: str) -> str:
     while "  " in text:
         text = text.replace("  ", " ")
+    return text
+
+
+def _joined(lines: list[str]) -> str:
+    text = _with_single_blanks("\n".join(lines))
     if "" in lines and "\n\n\n" in text:
         text = _MANY_LINES.sub("\n\n", text)
     return text.strip("\n")[:TEXT_LIMIT]
