@@ -6,14 +6,14 @@ Every pattern here takes time linear in the text: what may repeat is bounded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from otjd.rules.event import MeetingEvent
-from otjd.rules.links import original
+from otjd.rules.links import folded, original
 from otjd.rules.text import links_in
 
 DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?){1,20}"
@@ -91,13 +91,25 @@ def web_address(link: str) -> WebAddress | None:
     return WebAddress(link, host, path, parameters, fragment)
 
 
-def web_addresses(event: MeetingEvent) -> tuple[WebAddress, ...]:
-    """Every web address of an event, mail filters undone: from properties, then body, then location."""
-    return event.once(_web_addresses)
+def web_addresses(event: MeetingEvent, holding: str = "") -> tuple[WebAddress, ...]:
+    """Every web address of an event, mail filters undone: from properties, then body, then location.
+
+    Only those that hold this text, in lower case, where one is given: they need not all be taken apart.
+    """
+    if not holding:
+        return event.once(_web_addresses)
+    return _apart(link for link in event.once(_links) if holding in folded(link))
 
 
 def _web_addresses(event: MeetingEvent) -> tuple[WebAddress, ...]:
-    links = (*property_links(event), *event.body.links, *links_in(event.location))
+    return _apart(event.once(_links))
+
+
+def _links(event: MeetingEvent) -> tuple[str, ...]:
+    return (*property_links(event), *event.body.links, *links_in(event.location))
+
+
+def _apart(links: Iterable[str]) -> tuple[WebAddress, ...]:
     return tuple(address for link in links if (address := web_address(link)) is not None)
 
 

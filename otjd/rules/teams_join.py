@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import unquote
@@ -17,6 +17,9 @@ from otjd.rules.patterns import SEPARATOR, WebAddress, behind, digit_groups, ung
 HOSTS = ("teams.microsoft.com", "teams.cloud.microsoft", "gov.teams.microsoft.us", "dod.teams.microsoft.us",
          "teams.microsoft.us", "emea.teams.microsoft.com", "teams.microsoftonline.cn")
 """Where tenants hold their meetings; the consumers' teams.live.com has no tenant."""
+
+_IN_HOSTS = "teams."
+"""In the name of each, in any letter case."""
 
 _DECODINGS = 4
 _CANDIDATES = 500
@@ -75,7 +78,7 @@ def join_links(event: MeetingEvent) -> Iterator[JoinLink]:
 
 def _at_hosts(event: MeetingEvent) -> tuple[WebAddress, ...]:
     """The web addresses at one of HOSTS."""
-    return tuple(address for address in web_addresses(event) if address.is_at(*HOSTS))
+    return tuple(address for address in web_addresses(event, _IN_HOSTS) if address.is_at(*HOSTS))
 
 
 def _join_link(address: WebAddress) -> JoinLink | None:
@@ -91,9 +94,8 @@ def _join_link(address: WebAddress) -> JoinLink | None:
 
 def id_and_passcode(event: MeetingEvent) -> IdAndPasscode | None:
     """The id and passcode that the text prints for a Teams meeting; None where another provider's may be meant."""
-    addresses = list(web_addresses(event))
     text = event.body.text
-    pairs = [pair for pair in _pairs(text) if not _is_elsewhere(pair.meeting_id, addresses)]
+    pairs = [pair for pair in _pairs(text) if not _is_elsewhere(pair.meeting_id, web_addresses(event))]
     known = [match[1] for address in event.once(_at_hosts) if (match := _SHORT_PATH.fullmatch(address.path))]
     if known:
         return next((pair for pair in pairs if pair.meeting_id in known), None) or _with_only_code(text, known[0])
@@ -121,6 +123,6 @@ def _with_only_code(text: str, meeting_id: str) -> IdAndPasscode | None:
     return IdAndPasscode(meeting_id, codes.pop()) if len(codes) == 1 else None
 
 
-def _is_elsewhere(meeting_id: str, addresses: list[WebAddress]) -> bool:
+def _is_elsewhere(meeting_id: str, addresses: Iterable[WebAddress]) -> bool:
     """Whether the id stands in a link to something that is not Teams for tenants."""
     return any(meeting_id in address.link and not _TEAMS.search(address.link) for address in addresses)

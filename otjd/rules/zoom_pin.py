@@ -26,6 +26,13 @@ _LABELS = (
     r"код доступа|пароль|parola|şifre|mã (?:bí mật|xác nhận)|kode sandi)")
 _LABEL = re.compile(rf"{_LABELS}{SEPARATOR}{_VALUE}", re.IGNORECASE)
 _ANY_LABEL = re2.compile(_LABELS)
+# As few expressions as can be hold the id: to compile one for each meeting takes longer than to search its text.
+_DIAL_STRING = re.compile(rf"##(?P<id>[0-9]+)#(?P<pin>{PIN})(?![\w.@-])")  # <ip>##<id>#<passcode>
+_ONE_TAP = re.compile(rf",(?P<id>[0-9]+)#(?=(?:,{{1,6}}0?#)?,{{1,6}}\*?(?P<pin>{PIN})#)")
+"""`+16465550142,,<id>#,,,,*<passcode>#`, also with `0#` for no participant number in between."""
+
+_UNDER_A_LABEL = re.compile(r"(?:@[a-z0-9.-]{1,40})?[\s*|•,]{0,6}(?:<[^<>\s]{1,200}>)?[\s*|•,]{0,6}"
+                            rf"(?P<label>[^\W\d_][^\n:：\d@/<>]{{1,40}})[:：][\s*]{{0,5}}{_VALUE}", re.IGNORECASE)
 _ROOM_SECTION = re2.compile(r"h\.?323|@(?:[a-z0-9-]{1,30}\.){0,2}zoomcrc\.com")
 _NOT_A_PASSCODE = re.compile(r"host|particip|teilnehm|attend|phone|telef|fax|mobil|webinar|"
                              r"\bid\b|-id\b|conf|extension|参加者|主持|ホスト", re.IGNORECASE)
@@ -38,35 +45,29 @@ _LABELS_LIMIT = 1000
 
 def pins(text: str, meeting_id: str) -> Iterator[str]:
     """Numeric passcodes of this meeting in a text, the most certain first."""
-    rooms = _ROOM_SECTION.search(for_re2(folded(text)))
+    yield from _beside(_DIAL_STRING, text, meeting_id)
+    has_labels = any(_behind_id(text, meeting_id)) or any(_labels(text))
+    rooms = _ROOM_SECTION.search(for_re2(folded(text))) if has_labels else None
     room_section = text[rooms.start():] if rooms else ""
-    yield from _of_dial_string(text, meeting_id)
     yield from _behind_id(room_section, meeting_id)
     yield from _labelled(room_section, meeting_id)
-    yield from _of_one_tap(text, meeting_id)
-    yield from _behind_id(text, meeting_id)
-    yield from _labelled(text, meeting_id)
+    yield from _beside(_ONE_TAP, text, meeting_id)
+    if has_labels:
+        yield from _behind_id(text, meeting_id)
+        yield from _labelled(text, meeting_id)
 
 
-def _of_dial_string(text: str, meeting_id: str) -> Iterator[str]:
-    """`<ip>##<id>#<passcode>`."""
-    yield from re.findall(rf"##{meeting_id}#({PIN})(?![\w.@-])", text)
-
-
-def _of_one_tap(text: str, meeting_id: str) -> Iterator[str]:
-    """`+16465550142,,<id>#,,,,*<passcode>#`, also with `0#` for no participant number in between."""
-    yield from re.findall(rf",{meeting_id}#(?:,{{1,6}}0?#)?,{{1,6}}\*?({PIN})#", text)
+def _beside(id_and_pin: re.Pattern[str], text: str, meeting_id: str) -> Iterator[str]:
+    if f"{meeting_id}#" in text:
+        yield from (match["pin"] for match in id_and_pin.finditer(text) if match["id"] == meeting_id)
 
 
 def _behind_id(text: str, meeting_id: str) -> Iterator[str]:
     """A number under whatever label directly below the id, or below the address that holds it."""
     first, rest = meeting_id[0], "[ -]?".join(meeting_id[1:])
-    pattern = (rf"{first}(?<![0-9,#+]{first})[ -]?{rest}(?![0-9#])(?:@[a-z0-9.-]{{1,40}})?[\s*|•,]{{0,6}}"
-               r"(?:<[^<>\s]{1,200}>)?[\s*|•,]{0,6}"
-               rf"(?P<label>[^\W\d_][^\n:：\d@/<>]{{1,40}})[:：][\s*]{{0,5}}{_VALUE}")
-    for count, match in enumerate(re.finditer(pattern, text, re.IGNORECASE)):
-        if count >= _MANY:
-            return
+    ids = re.finditer(f"{first}(?<![0-9,#+]{first})[ -]?{rest}(?![0-9#])", text)
+    found = (match for printed in ids if (match := _UNDER_A_LABEL.match(text, printed.end())))
+    for match in islice(found, _MANY):
         if not _NOT_A_PASSCODE.search(match["label"]):
             yield match["pin"]
 
