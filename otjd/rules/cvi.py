@@ -86,7 +86,8 @@ def _behind_key(text: str, at: int, only_video_labels: bool) -> tuple[str, int] 
 
 def _before_key(text: str, taken: int, end: int) -> tuple[str, int] | None:
     begin = max(taken, end - _BEFORE_LIMIT)
-    labelled = _BEFORE_KEY.search(text[begin:end])
+    before = text[begin:end]
+    labelled = _BEFORE_KEY.search(before) if _OF_VIDEO.search(before) else None
     if labelled is None or not _OF_VIDEO.search(labelled["label"]):
         return None
     return labelled["id"], begin + labelled.end("id")

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+import re2  # type: ignore[import-untyped]  # the package has no type information
+
 from otjd.rules.event import MeetingEvent
+from otjd.rules.links import folded, for_re2
 from otjd.rules.meeting_type import MeetingType, Place, by
 from otjd.rules.parts import END_OF_PATH, Part, address_pattern, of_body, of_location, parts
 from otjd.rules.patterns import digit_groups, ungrouped
@@ -28,6 +31,7 @@ _LINES = re.compile(rf"(?<![\w.@/-])(?:(?P<ip>{_IP})[^\n@\d]{{1,20}}?)?(?<![\w.@
 _OWN_IPS = ("67.217.95.2", "78.108.112.2")
 _OF_THIS_SERVICE = re.compile(r"go\s?to\s?meet(?:ing)?|inroomlink\.goto\.com|meet\.goto\.com|\bcisco devices\b|"
                               r"video-conferencing room or system", re.IGNORECASE)
+_ANY_OF_THIS_SERVICE = re2.compile(_OF_THIS_SERVICE.pattern.replace(r"\b", ""))  # tells in less time of most texts
 _HOSTS = ("global.gotomeeting.com", "www.gotomeeting.com", "gotomeeting.com", "app.gotomeeting.com",
           "www1.gotomeeting.com", "www2.gotomeeting.com", "www3.gotomeeting.com", "www4.gotomeeting.com",
           "meet.goto.com", "app.goto.com")
@@ -39,20 +43,27 @@ def find(event: MeetingEvent, _: Rule) -> Mapping[str, str] | None:
     linked = {match[1] for part in parts(event) for address in part.web_addresses()
               if address.is_at(*_HOSTS) and (match := _PATH.match(address.path))}
     candidates = [found for part in (of_body(event), of_location(event)) for found in _candidates(part)]
-    own = bool(linked) or any(_OF_THIS_SERVICE.search(text) for text in (event.body.text, event.location))
+    own = bool(candidates) and (bool(linked) or any(map(_is_of_this_service, (event.body.text, event.location))))
     usable = [(meeting_id, domain) for meeting_id, domain in candidates
               if (own or domain in _OWN_IPS) and (not linked or meeting_id in linked)]
     usable.sort(key=lambda found: found[1] == "inroomlink.goto.com")
     return {"meeting_id": usable[0][0], "domain": usable[0][1]} if usable else None
 
 
+def _is_of_this_service(text: str) -> bool:
+    may_be = _ANY_OF_THIS_SERVICE.search(for_re2(folded(text)))
+    return may_be is not None and _OF_THIS_SERVICE.search(text) is not None
+
+
 def _candidates(part: Part) -> Iterator[tuple[str, str]]:
     for address in part.addresses(_ADDRESS):
         yield ungrouped(address.user), address.domain
-    for pattern in (_DIAL, _LINES):
-        for match in pattern.finditer(part.text):
-            named = match.groupdict()
-            yield ungrouped(match["id"]), named.get("domain") or named.get("ip") or "inroomlink.goto.com"
+    if "##" in part.text:
+        for match in _DIAL.finditer(part.text):
+            yield ungrouped(match["id"]), match["domain"]
+    if "inroomlink.goto.com" in folded(part.text):
+        for match in _LINES.finditer(part.text):
+            yield ungrouped(match["id"]), match["ip"] or "inroomlink.goto.com"
 
 
 TYPE = MeetingType("gotomeeting", by(find), variables=("meeting_id", "domain"),
