@@ -152,6 +152,12 @@ def _simulate_exchange(options: argparse.Namespace) -> int:
     return _on_the_reactor(run_exchange, options)
 
 
+def _simulate_graph(options: argparse.Namespace) -> int:
+    from otjd.simulate.graph_command import run_graph
+
+    return _on_the_reactor(run_graph, options)
+
+
 def _simulate_google(options: argparse.Namespace) -> int:
     from otjd.simulate.google_command import run_google
 
@@ -171,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     from otjd.simulate.commands import add_parsers
     from otjd.simulate.exchange_command import add_exchange_parser
     from otjd.simulate.google_command import add_google_parser
+    from otjd.simulate.graph_command import add_graph_parser
 
     parser = argparse.ArgumentParser(prog="otjd", description="An open one-touch-join service.")
     parser.add_argument("--version", action="version", version=f"otjd {__version__}")
@@ -226,8 +233,10 @@ def _parser() -> argparse.ArgumentParser:
     add_parsers(kinds)
     add_exchange_parser(kinds)
     add_google_parser(kinds)
+    add_graph_parser(kinds)
     simulate.set_defaults(run=lambda o: {"codec": _simulate_codec, "poly": _simulate_poly,
-                                         "exchange": _simulate_exchange, "google": _simulate_google}[o.kind](o))
+                                         "exchange": _simulate_exchange, "google": _simulate_google,
+                                         "graph": _simulate_graph}[o.kind](o))
     return parser
 
 

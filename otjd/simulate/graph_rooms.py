@@ -13,7 +13,8 @@ from otjd.simulate.graph_events import event
 from otjd.simulate.graph_query import Shape
 
 _BEFORE, _AFTER = timedelta(hours=1), timedelta(hours=12)
-_KEPT_TEXT = 64 * 1024
+_KEPT_TEXT = 1024
+"""Characters of an event that are kept: what only marks it, so that thousands of rooms find room in memory."""
 
 
 @dataclass(slots=True)
@@ -47,10 +48,12 @@ class Rooms:
     def __init__(self, calendars: Calendars) -> None:
         self._calendars = calendars
         self._expanded: dict[str, _Expanded] = {}
+        self._kept: dict[str, tuple[object, str]] = {}
         self.close: Callable[[], None] = calendars.subscribe(self._changed)
 
     def _changed(self, change: Change) -> None:
         self._expanded.pop(change.room, None)
+        self._kept.pop(change.room, None)
 
     def shown(self, room: str, window: Window) -> list[Shown]:
         """The occurrences that overlap a window, by start; the room is in lower case."""
@@ -62,9 +65,20 @@ class Rooms:
         return [s for s in known.shown
                 if window.overlaps(s.instance.booking.start_time, s.instance.booking.end_time)]
 
-    def changed_after(self, room: str, moment_age: timedelta) -> dict[str, Booking | None]:
+    def kept(self, room: str, asked: object) -> str | None:
+        """What was last answered to a question about a room, if nothing has changed since."""
+        question, text = self._kept.get(room, (None, ""))
+        return text if question == asked else None
+
+    def keep(self, room: str, asked: object, text: str) -> None:
+        """Keep an answer until the room changes or another question is asked."""
+        self._kept[room] = asked, text
+
+    def changed_after(self, room: str, age: timedelta) -> dict[str, Booking | None]:
         """The bookings of a room that changed within this time, as they were before: None for one that was not."""
-        moment = self._calendars.now() - moment_age
+        if not age:
+            return {}
+        moment = self._calendars.now() - age
         before: dict[str, Booking | None] = {}
         changed: set[str] = set()
         for change in self._calendars.changes_since(room, 0):

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from otjd.meetings.model import FreeBusyStatus, Window
 from otjd.protocol.timezones import read_date_time, time_zone
-from otjd.simulate.calendars import Calendars, Instance, UnknownBookingError, instances_of
+from otjd.simulate.calendars import Booking, Calendars, Instance, UnknownBookingError, instances_of
 from otjd.simulate.codec_http import Answer
 from otjd.simulate.graph_call import Call, answer, page
 from otjd.simulate.graph_errors import GraphError, bad_parameter, bad_request
@@ -34,7 +34,8 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _SLOT = {FreeBusyStatus.FREE: "0", FreeBusyStatus.TENTATIVE: "1", FreeBusyStatus.BUSY: "2"}
 _INTERVAL = 30
 _LONGEST_SCHEDULE = timedelta(days=62)
-_WEEK = ["monday", "tuesday", "wednesday", "thursday", "friday"]
+_WORKING_HOURS = {"daysOfWeek": ["monday", "tuesday", "wednesday", "thursday", "friday"],
+                  "startTime": "08:00:00.0000000", "endTime": "17:00:00.0000000", "timeZone": {"name": "UTC"}}
 
 
 def write_token(found: Mapping[str, Any]) -> str:
@@ -135,11 +136,11 @@ class Views:
         if window.end - window.start > _LONGEST_SCHEDULE:
             raise GraphError(400, "ErrorTimeIntervalTooBig", "The requested time duration specified for FreeBusy "
                              f"view options is too long. The allowed limit = {_LONGEST_SCHEDULE.days} days.")
-        found = [self._schedule(one, window, timedelta(minutes=minutes)) for one in asked]
-        return answer({"@odata.context": call.context("Collection(microsoft.graph.scheduleInformation)"),
-                       "value": found}, headers=applied(call.preferences))
+        texts = [self._schedule(one, window, timedelta(minutes=minutes)) for one in asked]
+        return page(call.context("Collection(microsoft.graph.scheduleInformation)"), texts,
+                    headers=applied(call.preferences))
 
-    def _schedule(self, asked: str, window: Window, interval: timedelta) -> JsonObject:
+    def _schedule(self, asked: str, window: Window, interval: timedelta) -> str:
         room = asked.strip().lower()
         state = self._mailboxes.get(room, Mailbox.READABLE)
         if not self._calendars.has_room(room) or state is Mailbox.UNKNOWN:
@@ -147,20 +148,24 @@ class Views:
                            f"Unable to resolve e-mail address {asked} to an Active Directory object.")
         if state is not Mailbox.READABLE:
             return _failed(asked, "ErrorNoFreeBusyAccess", "The caller does not have access to free/busy data.")
-        instances = self._instances(room, window)
-        return {"scheduleId": asked, "availabilityView": _view(instances, window, interval),
-                "scheduleItems": [_item(i) for i in instances],
-                "workingHours": {"daysOfWeek": _WEEK, "startTime": "08:00:00.0000000",
-                                 "endTime": "17:00:00.0000000", "timeZone": {"name": "UTC"}}}
-
-    def _instances(self, room: str, window: Window) -> list[Instance]:
-        """The occurrences as free/busy knows them, which may be a while ago."""
-        shown = [one.instance for one in self._rooms.shown(room, window)]
-        if not self._settings.schedule_delay:
-            return shown
+        question = asked, window, interval
+        known = self._rooms.kept(room, question)
+        if known is not None:
+            return known
+        instances = [one.instance for one in self._rooms.shown(room, window)]
         fresh = self._rooms.changed_after(room, self._settings.schedule_delay)
+        if fresh:
+            instances = self._as_they_were(instances, fresh, window)
+        text = json.dumps({"scheduleId": asked, "availabilityView": _view(instances, window, interval),
+                           "scheduleItems": [_item(i) for i in instances], "workingHours": _WORKING_HOURS},
+                          separators=(",", ":"))
         if not fresh:
-            return shown
+            self._rooms.keep(room, question, text)
+        return text
+
+    def _as_they_were(self, shown: Iterable[Instance], fresh: Mapping[str, Booking | None],
+                      window: Window) -> list[Instance]:
+        """The occurrences as free/busy still knows them, before what is fresh happened."""
         before = [i for booking in fresh.values() if booking for i in instances_of(booking, window)]
         kept = [i for i in shown if i.booking.id not in fresh]
         return sorted((*kept, *before), key=lambda i: i.booking.start_time)
@@ -188,8 +193,9 @@ def _moment(body: Mapping[str, Any], name: str) -> datetime:
         raise bad_parameter(f"The value of the parameter '{name}' is not a date and time.") from None
 
 
-def _failed(asked: str, code: str, message: str) -> JsonObject:
-    return {"scheduleId": asked, "availabilityView": "", "error": {"message": message, "responseCode": code}}
+def _failed(asked: str, code: str, message: str) -> str:
+    return json.dumps({"scheduleId": asked, "availabilityView": "",
+                       "error": {"message": message, "responseCode": code}})
 
 
 def _view(instances: Iterable[Instance], window: Window, interval: timedelta) -> str:

@@ -115,7 +115,7 @@ async def test_a_subscription_is_told_of_every_change_after_its_url_has_answered
             "subscriptionId": made.json["id"], "subscriptionExpirationDateTime": "2026-03-05T06:00:00.0000000Z",
             "clientState": "s3cret", "tenantId": TENANT_ID, "changeType": "created", "resource": resource,
             "resourceData": {"@odata.type": "#Microsoft.Graph.Event", "@odata.id": resource, "id": identity}}
-        assert w.server.deliveries.delivered == 3
+        await until(lambda: w.server.deliveries.delivered == 3)
 
 
 @pytest.mark.skipif(not OPENAPI.exists(), reason=f"{OPENAPI} is not there")
