@@ -134,34 +134,29 @@ def _demo(options: argparse.Namespace) -> int:
     return _on_the_reactor(run_demo, options)
 
 
-def _simulate_codec(options: argparse.Namespace) -> int:
-    from otjd.simulate.commands import run_codec
-
-    return _on_the_reactor(run_codec, options)
-
-
-def _simulate_poly(options: argparse.Namespace) -> int:
-    from otjd.simulate.commands import run_poly
-
-    return _on_the_reactor(run_poly, options)
-
-
-def _simulate_exchange(options: argparse.Namespace) -> int:
+def _simulate(options: argparse.Namespace) -> int:
+    from otjd.simulate.commands import run_codec, run_poly
     from otjd.simulate.exchange_command import run_exchange
-
-    return _on_the_reactor(run_exchange, options)
-
-
-def _simulate_graph(options: argparse.Namespace) -> int:
+    from otjd.simulate.google_command import run_google
     from otjd.simulate.graph_command import run_graph
 
-    return _on_the_reactor(run_graph, options)
+    runs = {"codec": run_codec, "poly": run_poly, "exchange": run_exchange, "google": run_google,
+            "graph": run_graph}
+    return _on_the_reactor(runs[options.kind], options)
 
 
-def _simulate_google(options: argparse.Namespace) -> int:
-    from otjd.simulate.google_command import run_google
+def _add_simulators(commands: Any) -> None:
+    from otjd.simulate.commands import add_parsers
+    from otjd.simulate.exchange_command import add_exchange_parser
+    from otjd.simulate.google_command import add_google_parser
+    from otjd.simulate.graph_command import add_graph_parser
 
-    return _on_the_reactor(run_google, options)
+    simulate = commands.add_parser(
+        "simulate", help="simulated endpoints and calendar servers, to try a deployment without hardware")
+    kinds = simulate.add_subparsers(required=True, metavar="KIND", dest="kind")
+    for add in (add_parsers, add_exchange_parser, add_google_parser, add_graph_parser):
+        add(kinds)
+    simulate.set_defaults(run=_simulate)
 
 
 def _add_check(commands: Any) -> None:
@@ -174,11 +169,6 @@ def _add_check(commands: Any) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from otjd.simulate.commands import add_parsers
-    from otjd.simulate.exchange_command import add_exchange_parser
-    from otjd.simulate.google_command import add_google_parser
-    from otjd.simulate.graph_command import add_graph_parser
-
     parser = argparse.ArgumentParser(prog="otjd", description="An open one-touch-join service.")
     parser.add_argument("--version", action="version", version=f"otjd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -227,16 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the status document as it is")
     status.set_defaults(run=_status)
 
-    simulate = commands.add_parser(
-        "simulate", help="simulated endpoints and calendar servers, to try a deployment without hardware")
-    kinds = simulate.add_subparsers(required=True, metavar="KIND", dest="kind")
-    add_parsers(kinds)
-    add_exchange_parser(kinds)
-    add_google_parser(kinds)
-    add_graph_parser(kinds)
-    simulate.set_defaults(run=lambda o: {"codec": _simulate_codec, "poly": _simulate_poly,
-                                         "exchange": _simulate_exchange, "google": _simulate_google,
-                                         "graph": _simulate_graph}[o.kind](o))
+    _add_simulators(commands)
     return parser
 
 
