@@ -17,13 +17,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from otjd.gather.graph_client import GoneError, GraphClient, RefusedError
+from otjd.gather.graph_kept import Kept, read_kept, write_kept
 from otjd.gather.source import BudgetSpentError, RoomError, SourceError, ThrottledError
-from otjd.gather.state_files import read_state, write_state
 from otjd.poller import Poller
 from otjd.protocol.graph_events import GraphFormatError
 from otjd.protocol.graph_requests import SUBSCRIPTION_LIFE, GraphApi
 from otjd.protocol.graph_subscriptions import Lifecycle, read_notices, read_subscription
-from otjd.protocol.timezones import read_date_time, write_date_time
 from otjd.seam import InThread, deferred
 
 AT_ONCE = 4
@@ -95,7 +94,7 @@ class GraphNotifications:
         self._rooms: dict[str, _Room] = {}
         self._by_id: dict[str, _Room] = {}
         self._unwanted: set[str] = set()
-        self._known: Mapping[str, Any] | None = None
+        self._known: Mapping[str, Kept] | None = None
         self._changed: Callable[[str], None] = lambda _: None
         self._told: set[str] = set()
         self._settling: IDelayedCall | None = None
@@ -240,6 +239,7 @@ class GraphNotifications:
             self._known = await self._load()
             for room in self._rooms.values():
                 self._take_up(room)
+            self._unwanted.update(one.id for one in self._known.values() if one.id not in self._by_id)
         if self._clock.seconds() >= self._wait_until_s:
             due = [room for room in self._rooms.values() if room.due_s <= self._clock.seconds()]
             await self._all(sorted(due, key=lambda room: room.due_s)[:1 if self._problem else ROUND])
@@ -365,33 +365,27 @@ class GraphNotifications:
     def _take_up(self, room: _Room) -> None:
         """Go on with the subscription that was there before the start; renewing it shows whether it still is."""
         kept = (self._known or {}).get(room.email)
-        if room.id or not isinstance(kept, dict):
+        if room.id or kept is None or kept.url != self._url:
             return
-        try:
-            number, state, expires = kept["id"], kept["client_state"], read_date_time(kept["expires"])
-        except (KeyError, ValueError, AttributeError):
-            return
-        if kept.get("url") == self._url and expires > self._now() and all(
-                isinstance(one, str) and one for one in (number, state)):
-            room.id, room.client_state, room.expires = number, state, expires
-            self._by_id[number] = room
-            room.due_s = room.noticed_s = self._clock.seconds()
+        room.id, room.client_state, room.expires = kept.id, kept.client_state, kept.expires
+        self._by_id[kept.id] = room
+        room.due_s = room.noticed_s = self._clock.seconds()
 
-    async def _load(self) -> Mapping[str, Any]:
+    async def _load(self) -> Mapping[str, Kept]:
+        """What was kept and is still alive."""
         if self._state is None:
             return {}
-        found: Mapping[str, Any] = await self._in_thread(read_state, self._state)
-        return found
+        found: Mapping[str, Kept] = await self._in_thread(read_kept, self._state)
+        return {email: one for email, one in found.items() if one.expires > self._now()}
 
     async def _save(self) -> None:
         if self._state is None or not self._is_unsaved:
             return
         self._is_unsaved = False
-        rooms = {room.email: {"id": room.id, "client_state": room.client_state, "url": self._url,
-                              "expires": write_date_time(room.expires)}
+        rooms = {room.email: Kept(room.id, room.client_state, self._url, room.expires)
                  for room in self._rooms.values() if room.id and room.expires is not None}
         try:
-            await self._in_thread(write_state, self._state, rooms)
+            await self._in_thread(write_kept, self._state, rooms)
         except OSError as error:
             self._log.warn("The subscriptions of {integration} cannot be kept in {path}: {error}. After a restart "
                            "they are made anew", integration=self._integration, path=str(self._state),

@@ -332,7 +332,9 @@ async def test_after_a_restart_the_subscriptions_go_on(here: World, tmp_path: Pa
     assert state.stat().st_mode & 0o777 == 0o600
     second = Told(here, state, starts_s=60)
     await second.start(*ROOMS[:2])
-    assert sorted(here.asked()) == sorted(f"renew {second.state_of(room)[0]}" for room in ROOMS[:2])
+    numbers = [second.state_of(room)[0] for room in ROOMS]
+    assert sorted(here.asked()) == [
+        *sorted(f"renew {number}" for number in numbers[:2]), f"unsubscribe {numbers[2]}"]
     second.notify(ROOM)
     assert second.told() == [ROOM]
     await second.notifications.stop()
@@ -341,7 +343,7 @@ async def test_after_a_restart_the_subscriptions_go_on(here: World, tmp_path: Pa
 @pytest.mark.parametrize("spoil", [
     lambda path: path.write_bytes(b"\x00"), lambda path: path.write_text("[]"), lambda path: path.unlink(),
     lambda path: path.write_text(json.dumps({ROOM: {"id": 5, "client_state": "", "expires": "never"}})),
-    lambda path: path.write_text(path.read_text().replace(URL, "https://another.example.com/"))])
+    lambda path: path.write_text(path.read_text().replace("2026", "2020"))])
 async def test_what_was_kept_and_is_of_no_use_is_made_anew(here: World, tmp_path: Path,
                                                            spoil: Callable[[Path], Any]) -> None:
     state = tmp_path / "m365.json"
@@ -352,6 +354,19 @@ async def test_what_was_kept_and_is_of_no_use_is_made_anew(here: World, tmp_path
     second = Told(here, state)
     await second.start(ROOM)
     assert here.asked() == [f"subscribe {ROOM}"] * 2
+    await second.notifications.stop()
+
+
+async def test_what_is_left_of_another_address_or_of_rooms_that_are_gone_is_ended(
+        here: World, tmp_path: Path) -> None:
+    state = tmp_path / "m365.json"
+    first = Told(here, state)
+    await first.start(*ROOMS[:2])
+    await first.notifications.stop()
+    here.asked()
+    second = Told(here, state, url="https://another.example.com/")
+    await second.start(ROOM)
+    assert sorted(here.asked()) == [f"subscribe {ROOM}", "unsubscribe s1", "unsubscribe s2"]
     await second.notifications.stop()
 
 

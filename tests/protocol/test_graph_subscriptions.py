@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otjd.protocol.graph_events import GraphFormatError
 from otjd.protocol.graph_subscriptions import Created, Lifecycle, Notice, read_notices, read_subscription
@@ -56,6 +58,18 @@ def test_of_a_huge_delivery_a_part_is_looked_at() -> None:
 def test_what_is_no_delivery_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(GraphFormatError):
         read_notices(body)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(max_size=9), lambda inner: st.lists(inner, max_size=3) | (
+    st.dictionaries(st.sampled_from(["value", "subscriptionId", "clientState", "lifecycleEvent"]), inner,
+                    max_size=4)), max_leaves=12))
+def test_whatever_a_stranger_sends_is_a_delivery_or_none(content: Any) -> None:
+    try:
+        found = read_notices(json.dumps(content).encode())
+    except GraphFormatError:
+        assert not (isinstance(content, dict) and isinstance(content.get("value"), list))
+    else:
+        assert all(isinstance(one.subscription, str) and isinstance(one.client_state, str) for one in found)
 
 
 def test_secrets_are_not_shown() -> None:
