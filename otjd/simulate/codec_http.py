@@ -155,6 +155,8 @@ def send_half(request: Any, answer: Answer) -> None:
     request.setResponseCode(answer.status)
     request.setHeader(b"content-type", answer.content_type)
     request.setHeader(b"content-length", str(len(answer.body)).encode())
+    for name, value in answer.headers:
+        request.responseHeaders.addRawHeader(name, value)
     request.write(answer.body[:len(answer.body) // 2])
     request.channel.loseConnection()
 

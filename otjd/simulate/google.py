@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -30,6 +32,8 @@ from otjd.simulate.poly_http import tls_policy
 
 BODY_LIMIT = 1024 * 1024
 DELIVERY_TIMEOUT_S = 10.0
+WORTH_PACKING = 1024
+"""Answers of fewer bytes are not packed."""
 
 
 class GoogleResource(Resource):
@@ -66,6 +70,7 @@ class GoogleResource(Resource):
         await self._wait(self._api.latency_s())
         if fault is None or await self._strike(request, call, fault, left):
             answer = self._api.answer(call, fault if fault is not None and fault.kind == "error" else None)
+            answer = _packed(answer, call)
             if fault is not None and fault.kind == "truncated":
                 send_half(request, answer)
             else:
@@ -93,6 +98,15 @@ class GoogleResource(Resource):
     async def _wait(self, delay_s: float) -> None:
         if delay_s > 0:
             await deferLater(self._clock, delay_s)
+
+
+def _packed(answer: Answer, call: Call) -> Answer:
+    """The answer in gzip, where both headers ask for that, as Google wants it."""
+    if len(answer.body) < WORTH_PACKING or not all(
+            "gzip" in call.headers(name).lower() for name in ("accept-encoding", "user-agent")):
+        return answer
+    return replace(answer, body=gzip.compress(answer.body, 1), headers=(
+        *answer.headers, (b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding")))
 
 
 class _Ignored(Protocol):

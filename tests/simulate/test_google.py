@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ async def test_free_time_is_told_for_many_rooms_at_once(tmp_path: Path) -> None:
             OTHER: {"busy": [{"start": zulu(), "end": zulu(0.5)}]},
             "nobody@example.com": {"errors": [{"domain": "global", "reason": "notFound"}], "busy": []}}
         assert answer["kind"] == "calendar#freeBusy"
+
+
+async def test_fields_select_of_free_time_too(tmp_path: Path) -> None:
+    async with google(tmp_path) as w:
+        w.book(1)
+        asked = {"timeMin": zulu(), "timeMax": zulu(24), "items": [{"id": ROOM}]}
+        for fields, shown in (("calendars/*/busy/start", {"calendars": {ROOM: {"busy": [{"start": zulu(1)}]}}}),
+                              ("kind", {"kind": "calendar#freeBusy"})):
+            _, body, _ = await w.ask("POST", "/calendar/v3/freeBusy", query={"fields": fields}, body=asked)
+            assert body == shown
 
 
 async def test_free_time_follows_every_change(tmp_path: Path) -> None:
@@ -232,6 +243,13 @@ async def test_a_message_is_sent_again_where_the_receiver_has_trouble_and_not_wh
         assert len(at.receiver.got) == 7
 
 
+async def test_a_receiver_that_cannot_be_reached_costs_its_messages(tmp_path: Path) -> None:
+    async with google(tmp_path, replace(SETTINGS, push=Push(retry_s=0.01, attempts=2))) as w:
+        assert (await w.ask("POST", WATCH, body=channel("https://127.0.0.1:1/")))[0] == 200
+        await until(lambda: w.api.channels.counts["failed"] == 1)
+        assert w.api.channels.counts["retried"] == 1
+
+
 async def test_a_channel_ends_by_itself(tmp_path: Path) -> None:
     async with google(tmp_path) as w, Listening(w) as at:
         ends = str(int((w.now + timedelta(minutes=5)).timestamp() * 1000))
@@ -378,6 +396,22 @@ async def test_answers_break_off_stall_or_are_no_json(tmp_path: Path) -> None:
 async def test_an_answer_takes_as_long_as_it_is_set(tmp_path: Path) -> None:
     async with google(tmp_path, replace(SETTINGS, latency_s=(0.01, 0.02))) as w:
         assert (await w.page())[0] == 200
+
+
+async def test_an_answer_is_packed_where_both_headers_ask_for_it(tmp_path: Path) -> None:
+    async with google(tmp_path) as w:
+        w.book(body_html="x" * 5000)
+        url, token = f"{w.url}/calendar/v3/calendars/{ROOM}/events", await w.token()
+
+        def ask(agent: str) -> tuple[Any, bytes]:
+            made: tuple[Any, bytes] = w.http().request(url, headers={
+                "Authorization": f"Bearer {token}", "Accept-Encoding": "gzip", "User-Agent": agent})
+            return made
+
+        for agent, encoding in (("otjd (gzip)", "gzip"), ("otjd", None)):
+            response, body = await w.run(partial(ask, agent))
+            assert json.loads(body)["items"][0]["description"] == "x" * 5000
+            assert response.get("-content-encoding") == encoding
 
 
 # --- addresses ---
