@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from otjd.gather.google_api import GoogleApi, RefusedError, SyncTokenError, Tally, WindowError
+from otjd.gather.google_api import GoogleApi, RefusedError, SyncTokenError, Tally, TooMuchError, WindowError
 from otjd.gather.google_notifications import Channels
 from otjd.gather.source import RoomError, RoomReading, Spend, UnreachableError
 from otjd.gather.tokens import TokenSource
@@ -19,6 +19,7 @@ from otjd.meetings.model import Window
 from otjd.outbound.client import HttpClient
 from otjd.protocol.google_calendar import (
     CALENDARS_A_SWEEP,
+    EVENTS_A_PAGE,
     changes_url,
     events_url,
     free_busy_body,
@@ -36,6 +37,7 @@ from otjd.protocol.google_events import (
     read_events,
     read_free_busy,
 )
+from otjd.rules.text import HTML_LIMIT
 from otjd.seam import InThread
 
 TOKEN_FROM_BYTES = 16 * 1024
@@ -53,9 +55,19 @@ it, and as much of the other half as the room's name gives, so that rooms are no
 TOKENS_SPREAD = 8
 """When many sync tokens are lost at once, rooms get new ones at one of so many reads."""
 
+SMALLER_PAGES = {EVENTS_A_PAGE: 25, 25: 5, 5: 1}
+"""What to ask for where so many events are more than an answer may be."""
+
 PAGES_LIMIT = 50
+SMALL_PAGES_LIMIT = 1000
 EVENTS_LIMIT = 20_000
-BYTES_LIMIT = 64 * 1024 * 1024
+BODY = HTML_LIMIT + 1
+"""So many characters of a description are kept: one more than the rules look at, which tells that it was cut."""
+
+BODIES_LIMIT = 64_000_000
+SHORT_BODY = 20_000
+"""Once the bodies of a reading have so many characters, of the others this many are kept."""
+
 REACH = timedelta(days=60)
 SHORTEST_REACH = timedelta(days=7)
 """How far ahead a sweep looks: halved, down to this, where Google finds that too long."""
@@ -66,7 +78,7 @@ class Memory:
     """What is kept of a reading of a room for the next one.
 
     `entries` are its occurrences, shared by `role`. Where the room is asked by `sync_token` they reach up to
-    `until`. `reads_to_token` counts down to a new token.
+    `until`. `reads_to_token` counts down to a new token; `page_size` is how many events are asked for at once.
     """
 
     entries: Entries = field(default_factory=Entries)
@@ -75,6 +87,12 @@ class Memory:
     sync_token: str = ""
     until: datetime | None = None
     reads_to_token: int = 0
+    page_size: int = EVENTS_A_PAGE
+
+    @property
+    def pages_limit(self) -> int:
+        """So many pages are read: more where each has few events."""
+        return PAGES_LIMIT if self.page_size == EVENTS_A_PAGE else SMALL_PAGES_LIMIT
 
 
 class GoogleSource:
@@ -163,8 +181,8 @@ class GoogleSource:
         covers = known.until is not None and window.end <= known.until
         if covers if known.sync_token else known.is_large and known.reads_to_token <= 0:
             try:
-                changes = await self._changes(room, known.sync_token, window, tally)
-            except (SyncTokenError, RefusedError):
+                changes = await self._changes(room, known, window, tally)
+            except (SyncTokenError, RefusedError, TooMuchError):
                 known = replace(known, sync_token="", reads_to_token=1 + int(_share(room) * TOKENS_SPREAD))
             else:
                 is_first = not known.sync_token
@@ -174,21 +192,27 @@ class GoogleSource:
                         apply_changes, known.entries, known.role, changes, Window(window.start, known.until))
                     if page is not None:
                         return self._reading(room, page, replace(known, entries=page.entries), tally)
-        return await self._whole(room, window, known, tally)
+        while True:
+            try:
+                return await self._whole(room, window, known, tally)
+            except TooMuchError as error:
+                if known.page_size not in SMALLER_PAGES:
+                    raise RoomError(f"{room}: one of its events is too large: {error}") from error
+                known = replace(known, page_size=SMALLER_PAGES[known.page_size])
 
-    async def _changes(self, room: str, sync_token: str, window: Window, tally: Tally) -> ChangesPage:
-        """What changed since a sync token, on one page; without a token what the next one begins with.
+    async def _changes(self, room: str, known: Memory, window: Window, tally: Tally) -> ChangesPage:
+        """What changed since the sync token, on one page; without a token what the next one begins with.
 
         :raises SyncTokenError: the token is no longer valid, or there is none for the next time.
         """
         items: list[Any] = []
         page_token = ""
-        for _ in range(PAGES_LIMIT):
+        for _ in range(known.pages_limit):
             answer = await self._api.ask("GET", changes_url(
-                self._api_url, room, sync_token=sync_token, since=window.start, page_token=page_token),
-                room=room, tally=tally)
-            page: ChangesPage = await self._read_answer(read_changes, answer.body)
-            items += page.items if sync_token else ()
+                self._api_url, room, sync_token=known.sync_token, since=window.start, page_token=page_token,
+                page_size=known.page_size), room=room, tally=tally)
+            page: ChangesPage = await self._read_answer(read_changes, answer.body, SHORT_BODY if items else BODY)
+            items += page.items if known.sync_token else ()
             page_token = page.next_page
             if not page_token and page.next_sync:
                 return replace(page, items=items)
@@ -201,26 +225,27 @@ class GoogleSource:
         if known.sync_token:
             window = Window(window.start, window.end + MARGIN * (1 + _share(room)) / 2)
         whole = EventsPage("")
-        size = pages = 0
+        size = pages = kept = 0
         page_token = ""
         while pages == 0 or page_token:
-            answer = await self._api.ask("GET", events_url(self._api_url, room, window, page_token), room=room,
-                                         tally=tally, limit=BYTES_LIMIT - size)
+            answer = await self._api.ask("GET", events_url(
+                self._api_url, room, window, page_token, page_size=known.page_size), room=room, tally=tally)
             page: EventsPage = await self._read_answer(read_events, answer.body, known.entries, known.role,
-                                                       whole.taken)
+                                                       whole.taken, BODY if kept < BODIES_LIMIT else SHORT_BODY)
             if page.role in SEES_NO_EVENTS:
                 raise RoomError(only_times(self._account, room))
             whole.add(page)
             size += len(answer.body)
             pages += 1
+            kept += sum(len(invitation.body_text) for invitation in page.fresh)
             page_token = page.next_page
-            if page_token and (pages >= PAGES_LIMIT or len(whole.entries) > EVENTS_LIMIT or size >= BYTES_LIMIT):
+            if page_token and (pages >= known.pages_limit or len(whole.entries) > EVENTS_LIMIT):
                 raise RoomError(f"{room} holds more than {EVENTS_LIMIT} meetings, or more than can be read, until "
                                 f"{window.end:%d.%m.%Y}: lower display_upcoming_meetings of its profile")
         return self._reading(room, whole, Memory(
             entries=whole.entries, role=whole.role, is_large=size >= TOKEN_FROM_BYTES or pages > 1,
             sync_token=known.sync_token, until=window.end if known.sync_token else None,
-            reads_to_token=max(0, known.reads_to_token - 1)), tally)
+            reads_to_token=max(0, known.reads_to_token - 1), page_size=known.page_size), tally)
 
     def _reading(self, room: str, page: EventsPage, memory: Memory, tally: Tally) -> RoomReading:
         self._tell_of(room, page)

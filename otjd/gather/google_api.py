@@ -18,7 +18,8 @@ from otjd.gather.source import (
     UnreachableError,
 )
 from otjd.gather.tokens import TokenSource
-from otjd.outbound.client import ANSWER_LIMIT, Answer, HttpClient, RequestError
+from otjd.outbound.client import Answer, HttpClient, RequestError
+from otjd.outbound.errors import TooLargeError
 from otjd.protocol.google_errors import Concern, Problem, problem_of
 
 ATTEMPTS = 3
@@ -34,6 +35,10 @@ TIMEOUT_S = 60.0
 
 class SyncTokenError(UnreachableError):
     """The sync token of a room is no longer valid."""
+
+
+class TooMuchError(UnreachableError):
+    """The answer is larger than an answer may be."""
 
 
 class RefusedError(UnreachableError):
@@ -81,7 +86,7 @@ class GoogleApi:
         self._throttled = 0
 
     async def ask(self, method: str, url: str, *, body: bytes | None = None, room: str = "",
-                  tally: Tally | None = None, limit: int = ANSWER_LIMIT, repeatable: bool = True) -> Answer:
+                  tally: Tally | None = None, repeatable: bool = True) -> Answer:
         """The answer to a request that only reads, or, where it is not `repeatable`, to one that may change
         something. `room` is the calendar that it is about, empty for several.
 
@@ -89,7 +94,7 @@ class GoogleApi:
         """
         has_new_token = False
         for attempt in range(ATTEMPTS):
-            answer = await self._send(method, url, body, tally, limit, repeatable=repeatable)
+            answer = await self._send(method, url, body, tally, repeatable=repeatable)
             if answer.status in (200, 204):
                 self._throttled = 0
                 return answer
@@ -104,7 +109,7 @@ class GoogleApi:
                 break
         raise self._error(problem, answer)
 
-    async def _send(self, method: str, url: str, body: bytes | None, tally: Tally | None, limit: int, *,
+    async def _send(self, method: str, url: str, body: bytes | None, tally: Tally | None, *,
                     repeatable: bool) -> Answer:
         headers = {"Authorization": f"Bearer {await self._tokens.token()}", "Accept": "application/json"}
         if body is not None:
@@ -114,9 +119,10 @@ class GoogleApi:
             tally.requests += 1
         try:
             return await self._http.request(method, url, headers=headers, body=body, timeout_s=TIMEOUT_S,
-                                            limit=limit, repeatable=repeatable)
+                                            repeatable=repeatable)
         except RequestError as error:
-            raise UnreachableError(str(error)) from error
+            kind = TooMuchError if isinstance(error.__cause__, TooLargeError) else UnreachableError
+            raise kind(str(error)) from error
 
     def _wait_s(self, attempt: int) -> float:
         """Twice as long each time, up to the double of that at random."""

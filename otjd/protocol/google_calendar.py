@@ -41,23 +41,24 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def events_url(api_url: str, room: str, window: Window, page_token: str = "") -> str:
+def events_url(api_url: str, room: str, window: Window, page_token: str = "", *,
+               page_size: int = EVENTS_A_PAGE) -> str:
     """The occurrences in a window, those that were cancelled left out.
 
     `timeMin` bounds the end of events from below, `timeMax` their start from above, both exclusive.
     """
     return _url(api_url, f"{_calendar(room)}/events", room, {
         "singleEvents": "true", "orderBy": "startTime", "timeMin": stamp(window.start),
-        "timeMax": stamp(window.end + timedelta(seconds=1)), "maxResults": str(EVENTS_A_PAGE),
+        "timeMax": stamp(window.end + timedelta(seconds=1)), "maxResults": str(page_size),
         "maxAttendees": "1", "pageToken": page_token, "fields": EVENT_FIELDS})
 
 
 def changes_url(api_url: str, room: str, *, since: datetime | None = None, sync_token: str = "",
-                page_token: str = "") -> str:
+                page_token: str = "", page_size: int = EVENTS_A_PAGE) -> str:
     """What changed after `sync_token`, series not expanded; without one the first round, which gives a token for
     what ends after `since`."""
     return _url(api_url, f"{_calendar(room)}/events", room, {
-        "maxResults": str(EVENTS_A_PAGE), "maxAttendees": "1", "syncToken": sync_token,
+        "maxResults": str(page_size), "maxAttendees": "1", "syncToken": sync_token,
         "timeMin": stamp(since) if since is not None and not sync_token else "",
         "pageToken": page_token, "fields": CHANGE_FIELDS})
 

@@ -23,6 +23,8 @@ SEES_NO_DETAILS = ("reader", "writerWithoutPrivateAccess")
 NO_BOOKINGS = ("workingLocation", "birthday")
 """Values of `eventType` that do not book anything."""
 
+NO_LIMIT = 1 << 62
+
 Key = tuple[str, str]
 """`uid` and `occurrence` of an Invitation."""
 
@@ -109,8 +111,8 @@ class ChangesPage:
 
 
 def read_events(body: bytes, known: Entries | None = None, known_role: str = "",
-                taken: Mapping[Key, int] | None = None) -> EventsPage:
-    """A page of `events_url`.
+                taken: Mapping[Key, int] | None = None, body_limit: int = NO_LIMIT) -> EventsPage:
+    """A page of `events_url`; of each description `body_limit` characters are kept.
 
     :param known: those of the reading before; they count for nothing where `known_role`, by which the calendar was
         shared with us then, has changed.
@@ -120,7 +122,7 @@ def read_events(body: bytes, known: Entries | None = None, known_role: str = "",
     answer = _object(body)
     page = EventsPage(_text(answer.get("accessRole")), _text(answer.get("nextPageToken")), taken=dict(taken or {}))
     unchanged = known.by_version() if known is not None and page.role == known_role else {}
-    _take_all(page, _items(answer), _zone(_text(answer.get("timeZone"))), unchanged)
+    _take_all(page, _cut(_items(answer), body_limit), _zone(_text(answer.get("timeZone"))), unchanged)
     return page
 
 
@@ -269,14 +271,15 @@ def _zone(name: str) -> tzinfo:
         return UTC
 
 
-def read_changes(body: bytes) -> ChangesPage:
-    """A page of `changes_url`.
+def read_changes(body: bytes, body_limit: int = NO_LIMIT) -> ChangesPage:
+    """A page of `changes_url`; of each description `body_limit` characters are kept.
 
     :raises UnreadableAnswerError: it is none.
     """
     answer = _object(body)
-    return ChangesPage(_text(answer.get("accessRole")), _zone(_text(answer.get("timeZone"))), _items(answer),
-                       _text(answer.get("nextPageToken")), _text(answer.get("nextSyncToken")))
+    return ChangesPage(_text(answer.get("accessRole")), _zone(_text(answer.get("timeZone"))),
+                       _cut(_items(answer), body_limit), _text(answer.get("nextPageToken")),
+                       _text(answer.get("nextSyncToken")))
 
 
 def read_free_busy(body: bytes) -> dict[str, bytes | str]:
@@ -327,6 +330,14 @@ def _items(answer: Mapping[str, Any]) -> list[Any]:
     items = answer.get("items", [])
     if not isinstance(items, list):
         raise UnreadableAnswerError("`items` is no list")
+    return items
+
+
+def _cut(items: list[Any], body_limit: int) -> list[Any]:
+    """The items, with long descriptions cut."""
+    for item in items:
+        if isinstance(item, dict) and len(_text(item.get("description"))) > body_limit:
+            item["description"] = item["description"][:body_limit]
     return items
 
 

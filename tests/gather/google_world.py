@@ -111,10 +111,9 @@ class World:
             self.changes, self.syncs = [], self.syncs + 1
             return 200, {"accessRole": self.role, "timeZone": "UTC", "items": items,
                          "nextSyncToken": f"sync{self.syncs}"}
-        first = int(given.get("pageToken", "0"))
-        more = {"nextPageToken": str(first + self.page_size)} if first + self.page_size < len(self.events) else {}
-        return 200, {"accessRole": self.role, "timeZone": "UTC",
-                     "items": self.events[first:first + self.page_size], **more}
+        first, size = int(given.get("pageToken", "0")), min(self.page_size, int(given["maxResults"]))
+        more = {"nextPageToken": str(first + size)} if first + size < len(self.events) else {}
+        return 200, {"accessRole": self.role, "timeZone": "UTC", "items": self.events[first:first + size], **more}
 
     @property
     def methods(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otjd.gather.google import MARGIN, TOKEN_FROM_BYTES, Memory
+from otjd.gather.google import BODY, MARGIN, SHORT_BODY, TOKEN_FROM_BYTES, Memory
 from otjd.gather.source import (
     BudgetSpentError,
     RoomError,
@@ -216,6 +216,29 @@ async def test_pages_without_end_are_given_up(certificates: Certificates) -> Non
         world.answer = lambda asked: (200, {"accessRole": "reader", "nextPageToken": "again"}
                                       if "singleEvents" not in asked.given else {"accessRole": "reader"})
         assert subjects(await world.source.read(ROOM, WINDOW, memory)) == []
+
+
+async def test_bodies_of_megabytes_come_a_few_at_a_time_and_are_cut(certificates: Certificates) -> None:
+    async with google(certificates) as world:
+        world.events = [event(n, description="x" * 3_000_000) for n in range(12)]
+        reading = await world.source.read(ROOM, WINDOW, None)
+        assert subjects(reading) == [str(n) for n in range(12)]
+        assert {len(one.body_text) for one in reading.invitations} == {BODY}
+        assert {len(one.properties["google"]["description"]) for one in reading.invitations} == {BODY}
+        assert [one.given["maxResults"] for one in world.asked] == ["2500", "25", "5", "5", "5"]
+        world.events = [event(1, description="x" * 40_000_000)]
+        with pytest.raises(RoomError, match="one of its events is too large"):
+            await world.source.read(ROOM, WINDOW, reading.memory)
+
+
+async def test_when_many_bodies_are_long_the_later_ones_are_cut_shorter(
+        certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otjd.gather.google.BODIES_LIMIT", 50_000)
+    async with google(certificates) as world:
+        world.page_size = 2
+        world.events = [event(n, description="x" * 30_000) for n in range(4)]
+        reading = await world.source.read(ROOM, WINDOW, None)
+        assert [len(one.body_text) for one in reading.invitations] == [30_000, 30_000, SHORT_BODY, SHORT_BODY]
 
 
 @pytest.mark.parametrize("role", ["none", "freeBusyReader"])
