@@ -126,7 +126,7 @@ def links_in(text: str) -> tuple[str, ...]:
 
 def _found_in(text: str, first: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The links of a text as they stand there, behind those that are known: each once."""
-    places = [(m.start(1), m[1]) for m in _DELIMITED.finditer(text)]
+    places = [(m.start(1), m[1]) for m in _DELIMITED.finditer(text)] if "<" in text else []
     places += _bare(text, {start for start, _ in places})
     found = [*first, *(link for _, link in sorted(places))]
     return tuple(dict.fromkeys(found[:LINKS_LIMIT]))

@@ -58,7 +58,7 @@ def pins(text: str, meeting_id: str) -> Iterator[str]:
 
 
 def _beside(id_and_pin: re.Pattern[str], text: str, meeting_id: str) -> Iterator[str]:
-    if f"{meeting_id}#" in text:
+    if "#" in text and f"{meeting_id}#" in text:
         yield from (match["pin"] for match in id_and_pin.finditer(text) if match["id"] == meeting_id)
 
 
