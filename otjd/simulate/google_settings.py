@@ -137,8 +137,9 @@ class GoogleSettings:
 class Fault:
     """A fault to have: for the next `times` requests (None: until it is taken away) of one operation, or of any.
 
-    Operations are `events.list`, `events.watch`, `freebusy.query`, `channels.stop`, `token` and `auth`. `after`
-    requests that it could strike go well before it does. `slow` takes `delay_s` longer.
+    Operations are `events.list`, `events.watch`, `freebusy.query`, `channels.stop`, `token` and `auth`; the first
+    two have a `room`, in lower case. `after` requests that it could strike go well before it does. `slow` takes
+    `delay_s` longer.
     """
 
     kind: FaultKind

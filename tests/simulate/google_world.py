@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.web.client import Agent
 
 from otjd.simulate.calendars import Booking, Calendars
-from otjd.simulate.certificates import make_certificates
+from otjd.simulate.certificates import Certificates, make_certificates
 from otjd.simulate.codec_http import Answer
 from otjd.simulate.google import GoogleServer
 from otjd.simulate.google_api import Call
@@ -50,6 +50,13 @@ def violations(name: str, value: Any) -> list[str]:
     return [f"{list(e.absolute_path)}: {e.message}" for e in validator(name).iter_errors(value)]
 
 
+def _certificates(directory: Path) -> Certificates:
+    """Made once for all tests: keys take their time."""
+    if not (directory / "otjd.crt").exists():
+        return make_certificates(directory, [], NOW)
+    return Certificates(directory / "otjd.crt", directory / "otjd.key", directory / "ca.crt", directory / "ca.key")
+
+
 class World:
     """A server with two rooms, and ways to ask it. Time stands still unless `now` is moved."""
 
@@ -58,7 +65,7 @@ class World:
         self.calendars = Calendars(lambda: self.now)
         self.calendars.add_room(ROOM)
         self.calendars.add_room(OTHER)
-        self._files = make_certificates(directory, [], NOW)
+        self._files = _certificates(directory.parent / "google-certificates")
         self.server = GoogleServer(self.calendars, reactor=reactor, settings=settings,
                                    trusted=self._files.ca_certificate)
         self.api = self.server.api
@@ -72,7 +79,7 @@ class World:
         self._token = ""
 
     @property
-    def files(self) -> Any:
+    def files(self) -> Certificates:
         """Certificate, key and CA of the server, for a receiver of notifications too."""
         return self._files
 
