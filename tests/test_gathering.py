@@ -17,6 +17,10 @@ from otjd.operate.board import IntegrationState
 from otjd.simulate.calendars import Calendars
 from otjd.simulate.exchange import ExchangeServer
 from otjd.simulate.exchange_settings import ExchangeSettings, ServiceAccount
+from otjd.simulate.google import GoogleServer
+from otjd.simulate.google_settings import GoogleSettings, make_service_account
+from otjd.simulate.graph import GraphServer
+from otjd.simulate.graph_settings import GraphApp, GraphSettings
 from tests.end_to_end.world import World
 
 ROOM = "boardroom@example.com"
@@ -68,7 +72,60 @@ ca_file = "{world.certificates.ca_certificate}"
         await self.server.stop()
 
 
-SYSTEMS: dict[str, Callable[[World, Calendars, Any], Server]] = {"exchange": Exchange}
+class Graph:
+    """A Microsoft Graph on loopback, which tells the node of changes."""
+
+    def __init__(self, world: World, calendars: Calendars, reactor: Any) -> None:
+        self.app = GraphApp("11111111-2222-3333-4444-555555555555", "s3cret~value")
+        self.server = GraphServer(calendars, reactor=reactor, settings=GraphSettings(
+            apps=(self.app,), notification_ca_file=world.certificates.ca_certificate))
+        self.port = self.server.listen(world.certificates.certificate, world.certificates.private_key)
+
+    def configuration(self, world: World) -> str:
+        return f"""
+[[graph_integrations]]
+name = "cloud"
+client_id = "{self.app.client_id}"
+client_secret = "{self.app.client_secret}"
+oauth_token_url = "https://localhost:{self.port}/contoso.onmicrosoft.com/oauth2/v2.0/token"
+graph_api_domain = "localhost:{self.port}"
+notification_url = "https://localhost:{world.calendar_port}/notifications/cloud"
+ca_file = "{world.certificates.ca_certificate}"
+"""
+
+    async def close(self) -> None:
+        await self.server.stop()
+
+
+class Google:
+    """A Google on loopback, which tells the node of changes."""
+
+    def __init__(self, world: World, calendars: Calendars, reactor: Any) -> None:
+        account, key_file = make_service_account("otjd@project.iam.gserviceaccount.com")
+        self.key_file = world.directory / "google.key"
+        self.key_file.write_text(key_file)
+        self.key_file.chmod(0o600)
+        self.server = GoogleServer(calendars, reactor=reactor, settings=GoogleSettings(
+            service_accounts=(account,)), trusted=world.certificates.ca_certificate)
+        self.port = self.server.listen(world.certificates.certificate, world.certificates.private_key)
+
+    def configuration(self, world: World) -> str:
+        return f"""
+[[google_integrations]]
+name = "cloud"
+private_key = {{ file = "{self.key_file}" }}
+token_endpoint = "https://localhost:{self.port}/token"
+api_url = "https://localhost:{self.port}/calendar/v3"
+notification_url = "https://localhost:{world.calendar_port}/notifications/cloud"
+ca_file = "{world.certificates.ca_certificate}"
+"""
+
+    async def close(self) -> None:
+        await self.server.stop()
+
+
+SYSTEMS: dict[str, Callable[[World, Calendars, Any], Server]] = {
+    "exchange": Exchange, "graph": Graph, "google": Google}
 
 
 @pytest.fixture
@@ -81,7 +138,7 @@ def calendars() -> Calendars:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     world = World(tmp_path)
-    world.calendar_port = world.operator_port = 0
+    world.operator_port = 0
     world.poly("Boardroom", ROOM, "boardroom")
     return world
 
@@ -136,6 +193,8 @@ async def test_what_is_booked_changed_and_cancelled_is_shown_on_the_endpoint(
         (cloud,) = [i for i in node.board.integrations() if i.name == "cloud"]
         assert (cloud.state, cloud.last_error) == (IntegrationState.OK, None)
         assert cloud.requests_last_24h > 0
+        await until(lambda: node.board.integrations()[-1].last_success, reactor)
+        assert node.board.room_reports()[ROOM].detector == "push"
         calendars.cancel(ROOM, booking)
         await until(lambda: shown(node) == [], reactor)
     await server.close()

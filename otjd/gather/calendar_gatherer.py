@@ -322,6 +322,8 @@ class CalendarGatherer:
     def _answered(self) -> None:
         """The system answered; where it had been away the rooms are read anew."""
         at = self._time()
+        if self._health.answered_at is None:
+            self._reported_at = float("-inf")  # the first answer is news
         away_s = at - (self._health.answered_at or self._started_at)
         self._health.answered(at)
         self._error = ""
