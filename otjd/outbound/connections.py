@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from OpenSSL import SSL, crypto
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IAddress, IHandshakeListener, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -23,7 +23,7 @@ from twisted.web.client import (
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from otjd.outbound.errors import RequestError, StaleError, UntrustedError
+from otjd.outbound.errors import RequestError, StaleError, UntrustedError, causes_of
 from otjd.outbound.trust import code_of_refusal
 
 HANDSHAKE_TIMEOUT_S = 15.0
@@ -141,7 +141,8 @@ class Connection(HTTP11ClientProtocol):
             self._keep_in_pool(self)
 
     def _stale(self, failure: Failure) -> Failure:
-        is_unanswered = isinstance(failure.value, _UNANSWERED)
+        is_unanswered = isinstance(failure.value, _UNANSWERED) and not any(
+            isinstance(cause, CancelledError) for cause in causes_of(failure.value))
         if is_unanswered and not self._head and self._ending is None:
             return Failure(StaleError())  # type: ignore[no-untyped-call]
         return failure

@@ -417,3 +417,18 @@ async def test_an_answer_and_a_client_show_no_secret() -> None:
     with pytest.raises(ValueError, match="a proxy is written as") as caught:
         HttpClient(reactor, proxy_url="socks://user:hunter2@proxy:1")
     assert "hunter2" not in str(caught.value)
+
+
+async def test_a_request_that_took_too_long_on_a_kept_connection_is_not_sent_again(
+        certificates: Certificates) -> None:
+    use = Clocked()
+    async with web(hello) as (server, port), client(use) as http:
+        url = f"http://127.0.0.1:{port}/"
+        await http.request("GET", url)
+        server.handler = lambda _: None
+        asked = deferred(http.request("GET", url, timeout_s=5))
+        await until(lambda: len(server.handled) == 2)
+        use.clock.advance(5)
+        with pytest.raises(RequestError, match="5"):
+            await asked
+        assert len(server.handled) == 2
