@@ -22,7 +22,7 @@ from otjd.protocol import soap
 from otjd.protocol.soap import SoapFault, dialect_of, write_envelope, write_fault
 from otjd.seam import deferred
 from otjd.simulate import exchange_autodiscover
-from otjd.simulate.codec_http import Answer, reset, send
+from otjd.simulate.codec_http import Answer, reset, send, send_half
 from otjd.simulate.exchange_access import Connection
 from otjd.simulate.exchange_core import Exchange, StreamRefused
 from otjd.simulate.exchange_notifications import Stream, stream_error
@@ -125,7 +125,7 @@ class ExchangeResource(Resource):
         if server.settings.compresses and _takes_gzip(request) and len(written) > COMPRESSED_BYTES:
             answer = _packed(answer)
         if strikes is not None and strikes.kind == "truncated":
-            _send_half(request, answer)
+            send_half(request, answer)
         else:
             send(request, answer)
 
@@ -269,14 +269,3 @@ def _cookie(request: Any) -> str:
 
 def _set_cookie(request: Any, backend: str) -> None:
     request.addCookie(COOKIE, f"{backend}{_COOKIE_NUMBER}", path="/", httpOnly=True, secure=True)
-
-
-def _send_half(request: Any, answer: Answer) -> None:
-    request.setResponseCode(answer.status)
-    request.setHeader(b"content-type", answer.content_type)
-    request.setHeader(b"content-length", str(len(answer.body)).encode())
-    for name, value in answer.headers:
-        request.setHeader(name, value)
-    request.write(answer.body[:len(answer.body) // 2])
-    if request.channel is not None:
-        request.channel.loseConnection()
