@@ -21,6 +21,7 @@ from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 
@@ -42,7 +43,7 @@ from otjd.simulate.graph_errors import (
     of_status,
 )
 from otjd.simulate.graph_events import user_id
-from otjd.simulate.graph_http import GraphSite, gzipped, truncate
+from otjd.simulate.graph_http import BODY_LIMIT, GraphSite, gzipped, truncate
 from otjd.simulate.graph_limits import Limits
 from otjd.simulate.graph_query import preferences_of, read_query
 from otjd.simulate.graph_rooms import Rooms
@@ -74,6 +75,8 @@ class GraphServer:
     status. `mailboxes` names the rooms that are not simply there to be read, in lower case. `faults` are had in
     their order.
     """
+
+    _log = Logger()
 
     def __init__(self, calendars: Calendars, *, reactor: Any, settings: GraphSettings) -> None:
         self.settings = settings
@@ -152,9 +155,11 @@ class GraphServer:
         host = (request.getHeader(b"host") or b"localhost").decode("ascii", "replace")
         base = f"{'https' if request.isSecure() else 'http'}://{host}"
         path, _, query = request.uri.decode("ascii", "replace").partition("?")
-        method, body = request.method.decode("ascii", "replace"), request.content.read()
+        method, body = request.method.decode("ascii", "replace"), request.content.read(BODY_LIMIT + 1)
         segments = path.strip("/").split("/")
-        if segments[0].lower() == VERSION:
+        if len(body) > BODY_LIMIT:
+            found = self._refused(GraphError(413, "RequestEntityTooLarge", "The request is too large."))
+        elif segments[0].lower() == VERSION:
             headers = {name.decode("latin-1").lower(): ",".join(v.decode("latin-1") for v in values)
                        for name, values in request.requestHeaders.getAllRawHeaders()}
             found = await self._graph(_Asked(base, method, "/".join(segments[1:]), query, headers, body))
@@ -205,6 +210,10 @@ class GraphServer:
                     found = Answer(found.status, found.body, found.content_type, found.headers, "truncated")
         except GraphError as error:
             found = self._refused(error)
+        except Exception:
+            self._log.failure("A request of the simulated Graph could not be answered: {method} {path}",
+                              method=asked.method, path=asked.path)
+            found = self._refused(of_status(500))
         finally:
             if leave is not None:
                 leave()

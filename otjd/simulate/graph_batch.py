@@ -64,12 +64,15 @@ def _steps(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     for step in steps:
         if not isinstance(step, dict) or not all(isinstance(step.get(k), str) for k in ("id", "method", "url")):
             raise bad_request("Invalid batch payload format.")
+        headers, before = step.get("headers") or {}, step.get("dependsOn") or []
+        if not isinstance(headers, dict) or not isinstance(before, list) or not all(
+                isinstance(one, str) for one in before):
+            raise bad_request("Invalid batch payload format.")
         if step["id"] in seen:
             raise bad_request(f"Request Id {step['id']} is duplicated in the batch.")
-        if not set(step.get("dependsOn") or ()) <= seen:
+        if not set(before) <= seen:
             raise bad_request(f"Request {step['id']} depends on a request that does not come before it.")
-        headers = {str(name).lower() for name in step.get("headers") or ()}
-        if "body" in step and "content-type" not in headers:
+        if "body" in step and "content-type" not in {name.lower() for name in headers}:
             raise bad_request(f"The Content-Type header is missing in the request with id {step['id']}.")
         if step["url"].startswith(("http:", "https:")):
             raise bad_request(f"The URL of the request with id {step['id']} must be relative.")

@@ -47,7 +47,7 @@ class Deliveries:
 
         :raises GraphError: it is no https URL, or the token does not come back in time.
         """
-        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+        if not _is_https(url):
             raise invalid_subscription("Notification endpoint must use https protocol.")
         token = f"Validation: Testing client application reachability for subscription Request-Id: {new_id()}"
         target = f"{url}{'&' if '?' in url else '?'}validationToken={quote_plus(token)}"
@@ -125,6 +125,14 @@ class Deliveries:
             return response.code, kind, await response.content()
 
         return await deferred(ask()).addTimeout(timeout_s, self._reactor, _too_late)
+
+
+def _is_https(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and url.isascii()
+    except ValueError:
+        return False
 
 
 def _cancelled(failure: Failure) -> None:

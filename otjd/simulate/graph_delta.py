@@ -16,7 +16,7 @@ from otjd.simulate.codec_http import Answer
 from otjd.simulate.graph_call import Call, page
 from otjd.simulate.graph_errors import GraphError, bad_request, sync_state_not_found
 from otjd.simulate.graph_events import brief_occurrence, event, event_id, series_master
-from otjd.simulate.graph_query import TOP_LIMIT, Shape, applied, shape_of, window_of
+from otjd.simulate.graph_query import TOP_LIMIT, Shape, applied, page_size_of, shape_of, window_of
 from otjd.simulate.graph_settings import GraphSettings
 from otjd.simulate.graph_views import read_token, write_token
 
@@ -66,8 +66,7 @@ class Deltas:
         return page(call.context("Collection(event)"), texts, link, headers=applied(call.preferences))
 
     def _size(self, call: Call) -> int:
-        wanted = call.preferences.get("odata.maxpagesize", "")
-        return min(int(wanted), TOP_LIMIT) if wanted.isdigit() and int(wanted) else self._settings.page_size
+        return min(page_size_of(call.preferences) or self._settings.page_size, TOP_LIMIT)
 
     def _state(self, call: Call, room: str) -> JsonObject:
         """Where the round is, from its token; without one, a first round begins."""

@@ -69,22 +69,18 @@ def read_query(raw: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in filter(None, raw.split("&")):
         name, _, value = part.partition("=")
-        key = unquote_plus(name).lower()
+        try:
+            option, text = unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+        except UnicodeDecodeError:
+            raise bad_query("The query is not UTF-8.") from None
+        key = option.lower()
         if key.startswith("$") and key not in _KNOWN_OPTIONS:
-            raise bad_query(f"The query parameter '{unquote_plus(name)}' is not supported.")
+            raise bad_query(f"The query parameter '{option}' is not supported.")
         if key in found:
-            raise bad_query(f"Query option '{unquote_plus(name)}' was specified more than once, but it must be "
-                            "specified at most once.")
-        found[key] = unquote_plus(value, errors="strict") if _is_utf8(value) else ""
+            raise bad_query(f"Query option '{option}' was specified more than once, but it must be specified at "
+                            "most once.")
+        found[key] = text
     return found
-
-
-def _is_utf8(value: str) -> bool:
-    try:
-        unquote_plus(value, errors="strict")
-    except UnicodeDecodeError:
-        raise bad_query("The query is not UTF-8.") from None
-    return True
 
 
 def window_of(query: Mapping[str, str]) -> Window:
@@ -156,6 +152,12 @@ def shape_of(query: Mapping[str, str], preferences: Mapping[str, str], *, basics
                  preferences.get("idtype", "").lower() == "immutableid", basics)
 
 
+def page_size_of(preferences: Mapping[str, str]) -> int:
+    """The page size that is preferred; 0 where none is, or none that can be."""
+    wanted = preferences.get("odata.maxpagesize", "")
+    return int(wanted) if re.fullmatch(r"[0-9]{1,9}", wanted) else 0
+
+
 def applied(preferences: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
     """The header that tells which preferences were honoured."""
     told = []
@@ -163,8 +165,8 @@ def applied(preferences: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
         told.append(f'outlook.timezone="{preferences["outlook.timezone"]}"')
     if preferences.get("outlook.body-content-type", "").lower() in ("text", "html"):
         told.append(f'outlook.body-content-type="{preferences["outlook.body-content-type"]}"')
-    if preferences.get("odata.maxpagesize", "").isdigit():
-        told.append(f"odata.maxpagesize={preferences['odata.maxpagesize']}")
+    if page_size_of(preferences):
+        told.append(f"odata.maxpagesize={page_size_of(preferences)}")
     if preferences.get("idtype", "").lower() == "immutableid":
         told.append('IdType="ImmutableId"')
     return ((b"Preference-Applied", ", ".join(told).encode("ascii", "replace")),) if told else ()

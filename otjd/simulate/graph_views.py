@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import json
+import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,9 +40,18 @@ _WORKING_HOURS = {"daysOfWeek": ["monday", "tuesday", "wednesday", "thursday", "
                   "startTime": "08:00:00.0000000", "endTime": "17:00:00.0000000", "timeZone": {"name": "UTC"}}
 
 
+_SEAL = secrets.token_bytes(16)
+_SEAL_LENGTH = 8
+
+
+def _seal(raw: bytes) -> bytes:
+    return hmac.digest(_SEAL, raw, "sha256")[:_SEAL_LENGTH]
+
+
 def write_token(found: Mapping[str, Any]) -> str:
-    """An opaque token of a link."""
-    return base64.urlsafe_b64encode(json.dumps(found).encode()).decode().rstrip("=")
+    """An opaque token of a link, good for as long as this process runs."""
+    raw = json.dumps(found).encode()
+    return base64.urlsafe_b64encode(_seal(raw) + raw).decode().rstrip("=")
 
 
 def read_token(text: str) -> JsonObject:
@@ -49,11 +60,13 @@ def read_token(text: str) -> JsonObject:
     :raises GraphError: it is none.
     """
     try:
-        found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
-        found = None
-    if not isinstance(found, dict):
+        sealed = b""
+    seal, raw = sealed[:_SEAL_LENGTH], sealed[_SEAL_LENGTH:]
+    if not hmac.compare_digest(seal, _seal(raw)):
         raise GraphError(400, "ErrorInvalidUrlQuery", "Badly formed token.")
+    found: JsonObject = json.loads(raw)
     return found
 
 
