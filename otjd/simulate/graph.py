@@ -210,6 +210,8 @@ class GraphServer:
                     found = Answer(found.status, found.body, found.content_type, found.headers, "truncated")
         except GraphError as error:
             found = self._refused(error)
+        except CancelledError:
+            raise  # the caller has gone
         except Exception:
             self._log.failure("A request of the simulated Graph could not be answered: {method} {path}",
                               method=asked.method, path=asked.path)
