@@ -43,15 +43,21 @@ from otjd.live.integrations import MOST_REQUESTS, ROOMS_TRIED
 from otjd.meetings.model import EndpointType
 from otjd.push.endpoint_pusher import SPACING_S
 from otjd.seam import deferred
+from otjd.simulate.calendars import Calendars
 from otjd.simulate.certificates import Certificates, make_certificates
 from otjd.simulate.codec import Codec
 from otjd.simulate.exchange_settings import Fault
+from otjd.simulate.google import GoogleServer
+from otjd.simulate.google_settings import Fault as GoogleFault
+from otjd.simulate.google_settings import GoogleSettings, make_service_account
+from otjd.simulate.graph import GraphServer
+from otjd.simulate.graph_settings import GraphApp, GraphSettings, Mailbox
 from tests.end_to_end.world import event
-from tests.gather import google_world, graph_world
-from tests.gather.test_oauth import EMAIL, PEM
 from tests.outbound.servers import Clocked, reactor, until, web
 from tests.simulate.exchange_world import ACCOUNT, ADA, LOUNGE, NOW, ROOM, VAULT, World, world
 
+HOUR = timedelta(hours=1)
+EMAIL = "otj@project.iam.gserviceaccount.com"
 KINDS = {ExchangeIntegration: "exchange", GraphIntegration: "graph", GoogleIntegration: "google",
          FileIntegration: "file"}
 
@@ -136,33 +142,46 @@ async def codec(certificates: Certificates, **options: Any) -> AsyncIterator[tup
         await deferLater(reactor, 0.01)
 
 
-Handler = Callable[[Any], bytes | None]
+@asynccontextmanager
+async def graph(certificates: Certificates, **app: Any) -> AsyncIterator[tuple[GraphServer, Calendars,
+                                                                               GraphIntegration]]:
+    """A tenant with two rooms, and an integration for it."""
+    calendars = rooms(lambda: NOW)
+    known = GraphApp("11111111-2222-3333-4444-555555555555", "s3cret~value", **app)
+    server = GraphServer(calendars, reactor=reactor, settings=GraphSettings((known,)))
+    port = server.listen(certificates.certificate, certificates.private_key)
+    try:
+        yield server, calendars, GraphIntegration(
+            name="m365", client_id=known.client_id, client_secret=Secret(known.client_secret),
+            oauth_token_url=f"https://localhost:{port}/contoso.onmicrosoft.com/oauth2/v2.0/token",
+            graph_api_domain=f"localhost:{port}", ca_file=certificates.ca_certificate)
+    finally:
+        await server.stop()
+        await deferLater(reactor, 0.01)
 
 
-def with_tokens(handler: Handler, refusal: dict[str, str] | None = None) -> Handler:
-    """A server that gives tokens too, or refuses them."""
-    def answer(request: Any) -> bytes | None:
-        if not request.path.endswith(b"/token"):
-            return handler(request)
-        if refusal is not None:
-            request.setResponseCode(400)
-        return json.dumps(refusal or {"access_token": "t1", "expires_in": 3599, "token_type": "Bearer"}).encode()
-
-    return answer
-
-
-def graph(port: int, certificates: Certificates) -> GraphIntegration:
-    return GraphIntegration(
-        name="m365", client_id="11111111-2222-3333-4444-555555555555", client_secret=Secret("s3cr3t"),
-        oauth_token_url=f"https://localhost:{port}/tenant/oauth2/v2.0/token", graph_api_domain=f"localhost:{port}",
-        ca_file=certificates.ca_certificate)
+@asynccontextmanager
+async def google(certificates: Certificates) -> AsyncIterator[tuple[GoogleServer, Calendars, GoogleIntegration]]:
+    """A Workspace with two rooms, and an integration for it. Its time is that by which sign-ins are signed."""
+    calendars = rooms(lambda: datetime.now(UTC))
+    account, key_file = make_service_account(EMAIL)
+    server = GoogleServer(calendars, reactor=reactor, settings=GoogleSettings((account,)))
+    port = server.listen(certificates.certificate, certificates.private_key)
+    try:
+        yield server, calendars, GoogleIntegration(
+            name="workspace", client_email=EMAIL, private_key=Secret(key_file),
+            token_endpoint=f"https://localhost:{port}/token", api_url=f"https://localhost:{port}/calendar/v3",
+            ca_file=certificates.ca_certificate)
+    finally:
+        await server.stop()
+        await deferLater(reactor, 0.01)
 
 
-def google(port: int, certificates: Certificates, **changes: Any) -> GoogleIntegration:
-    return GoogleIntegration(**{
-        "name": "workspace", "client_email": EMAIL, "private_key": Secret(PEM),
-        "token_endpoint": f"https://localhost:{port}/token", "api_url": f"https://localhost:{port}/calendar/v3",
-        "ca_file": certificates.ca_certificate, **changes})
+def rooms(now: Callable[[], datetime]) -> Calendars:
+    calendars = Calendars(now)
+    for room in (ROOM, LOUNGE):
+        calendars.add_room(room)
+    return calendars
 
 
 async def test_what_answers_is_told(certificates: Certificates, tmp_path: Path) -> None:
@@ -208,7 +227,7 @@ async def test_a_room_that_cannot_be_read_is_told_and_others_are_tried(
         live = Live(tmp_path, [exchange(here)], ["nobody@example.com", LOUNGE])
         row = await live.row("onprem")
         assert row["found"].startswith("nobody@example.com: ")
-        assert f"{LOUNGE} was read: 1 meetings" in row["found"]
+        assert f"{LOUNGE} was read: 1 meeting" in row["found"]
         assert "RoomMailbox" in row["hint"]
         live = Live(tmp_path, [exchange(here)], [f"nobody{n}@example.com" for n in range(9)])
         row = await live.row("onprem")
@@ -247,7 +266,7 @@ async def test_a_full_room_takes_few_requests(certificates: Certificates, tmp_pa
         for number in range(120):
             here.book(minutes=60 * number, body_html="Agenda")
         row = await Live(tmp_path, [exchange(here)]).row("onprem")
-        assert "24 meetings in a day" in row["found"]
+        assert "24 meetings in 1 day" in row["found"]
         assert here.server.requests.total() <= MOST_REQUESTS
 
 
@@ -304,44 +323,59 @@ async def test_an_interruption_ends_what_is_under_way(certificates: Certificates
         assert live.said == ""
 
 
-async def test_missing_consent_to_graph_has_the_command_for_it(certificates: Certificates, tmp_path: Path) -> None:
-    server = graph_world.Graph()
-    async with web(with_tokens(server), tls(certificates)) as (_, port):
-        server.base = f"https://localhost:{port}/v1.0"
-        integration = graph(port, certificates)
-        assert (await Live(tmp_path, [integration], [graph_world.ROOM], now=graph_world.NOW).row("m365"))[
-            "found"] == f"signed in; {graph_world.ROOM} was read: no meetings in 7 days"
-        server.fault = lambda _: graph_world.error(403, "ErrorAccessDenied", "Access is denied.")
-        row = await Live(tmp_path, [integration], [graph_world.ROOM]).row("m365")
-        assert "nobody has consented" in row["found"]
-        assert row["hint"].endswith(f"az ad app permission admin-consent --id {integration.client_id}")
+async def test_a_room_of_microsoft_365_is_read(certificates: Certificates, tmp_path: Path) -> None:
+    async with graph(certificates) as (server, calendars, integration):
+        calendars.book(ROOM, NOW + HOUR, NOW + 2 * HOUR, subject="Weekly", body_html="sip:alpha@video.example.com")
+        row = await Live(tmp_path, [integration]).row("m365")
+        assert row["found"] == (f"signed in; {ROOM} was read: 1 meeting in 7 days, 1 to join, 1 with a body, "
+                                "0 with the organizer's name as subject")
+        assert server.counts == {"token": 1, "calendarView": 1}
 
 
-async def test_a_wrong_secret_of_graph_is_told(certificates: Certificates, tmp_path: Path) -> None:
-    refusal = {"error": "invalid_client", "error_description": "AADSTS7000222: expired"}
-    async with web(with_tokens(graph_world.Graph(), refusal), tls(certificates)) as (server, port):
-        row = await Live(tmp_path, [graph(port, certificates)], [ROOM, LOUNGE]).row("m365")
+@pytest.mark.parametrize(("roles", "mailbox", "words", "hint"), [
+    ((), Mailbox.READABLE, "grant admin consent", "az ad app permission admin-consent --id 11111111-2222"),
+    (("Calendars.Read",), Mailbox.BLOCKED, "application access policy", "Test-ServicePrincipalAuthorization"),
+    (("Calendars.Read",), Mailbox.UNKNOWN, "no such user in this tenant", "RecipientTypeDetails RoomMailbox"),
+])
+async def test_a_refusal_of_graph_has_the_command_for_it(  # noqa: PLR0917 - pytest gives them by name
+        roles: tuple[str, ...], mailbox: Mailbox, words: str, hint: str, certificates: Certificates,
+        tmp_path: Path) -> None:
+    async with graph(certificates, roles=frozenset(roles)) as (server, _, integration):
+        server.mailboxes[ROOM] = mailbox
+        row = await Live(tmp_path, [integration]).row("m365")
+        assert (words in row["found"], hint in row["hint"]) == (True, True)
+
+
+async def test_an_expired_secret_of_graph_is_told(certificates: Certificates, tmp_path: Path) -> None:
+    async with graph(certificates, secret_expired=True) as (server, _, integration):
+        row = await Live(tmp_path, [integration], [ROOM, LOUNGE]).row("m365")
         assert "the client secret has expired" in row["found"]
         assert row["hint"].startswith("Get-MgApplication -Filter \"appId eq '11111111-2222-3333-4444-")
-        assert len(server.handled) == 1
+        assert server.counts == {"token": 1}
 
 
-async def test_a_google_calendar_that_shows_times_alone_has_its_sharing_told(
+async def test_a_google_calendar_that_shows_too_little_has_its_sharing_told(
         certificates: Certificates, tmp_path: Path) -> None:
-    server = google_world.World(Clock(), role="freeBusyReader")
-    async with web(with_tokens(server), tls(certificates)) as (_, port):
-        live = Live(tmp_path, [google(port, certificates)], [google_world.ROOM], now=google_world.NOON)
+    async with google(certificates) as (server, calendars, integration):
+        now = calendars.now()
+        calendars.book(ROOM, now + HOUR, now + 2 * HOUR, subject="Secret", is_private=True)
+        live = Live(tmp_path, [integration], now=now)
         row = await live.row("workspace")
-        assert row["hint"].startswith(f"share {google_world.ROOM} with {EMAIL}")
-        server.role = "reader"
-        server.events = [google_world.event(1, visibility="private", summary=None)]
+        assert (row["state"], f"1 private meeting without details: share the calendar with {EMAIL}" in row["hint"]
+                ) == ("ok", True)
+        server.api.share(ROOM, "freeBusyReader")
         live.said = ""
         row = await live.row("workspace")
-        assert (row["state"], "1 private meetings show no details" in row["hint"]) == ("ok", True)
-        server.faults = [google_world.error(403, "accessNotConfigured")]
-        live.said = ""
-        assert (await live.row("workspace"))["hint"] == (
-            "gcloud services enable calendar-json.googleapis.com --project=project")
+        assert (row["state"], row["hint"].startswith(f"share {ROOM} with {EMAIL}")) == ("failed", True)
+
+
+async def test_a_project_without_the_calendar_api_has_the_command_for_it(
+        certificates: Certificates, tmp_path: Path) -> None:
+    async with google(certificates) as (server, calendars, integration):
+        server.api.faults.append(GoogleFault(
+            "error", operation="events.list", status=403, reason="accessNotConfigured"))
+        row = await Live(tmp_path, [integration], now=calendars.now()).row("workspace")
+        assert row["hint"] == "gcloud services enable calendar-json.googleapis.com --project=project"
 
 
 async def test_a_sign_in_that_nobody_made_is_asked_for(tmp_path: Path) -> None:
@@ -361,7 +395,7 @@ async def test_files_are_looked_at(tmp_path: Path) -> None:
     file.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//x//EN\n{one}END:VCALENDAR\n")
     live.said = ""
     row = await live.row("files")
-    assert row["found"] == (f"1 of 2 rooms have no file: {LOUNGE}; {ROOM} was read: 1 meetings in 7 days, "
+    assert row["found"] == (f"1 of 2 rooms have no file: {LOUNGE}; {ROOM} was read: 1 meeting in 7 days, "
                             "1 to join, 1 with a body, 0 with the organizer's name as subject")
     assert row["hint"] == f"write the calendar of each to {tmp_path}/calendars/<room>.ics"
     live = Live(tmp_path, live.integrations, [ROOM])

@@ -106,13 +106,14 @@ class Meetings:
 
     def __str__(self) -> str:
         if not self.total:
-            return f"{self.room} was read: no meetings in {_days(self.days)}"
-        return (f"{self.room} was read: {self.total} meetings in {_days(self.days)}, {self.joinable} to join, "
-                f"{self.with_body} with a body, {self.renamed} with the organizer's name as subject")
+            return f"{self.room} was read: no meetings in {_number(self.days, 'day')}"
+        return (f"{self.room} was read: {_number(self.total, 'meeting')} in {_number(self.days, 'day')}, "
+                f"{self.joinable} to join, {self.with_body} with a body, {self.renamed} with the organizer's name "
+                "as subject")
 
 
-def _days(number: int) -> str:
-    return "a day" if number == 1 else f"{number} days"
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 async def check_integration(integration: Integration, looking: Looking) -> Row:
@@ -215,9 +216,9 @@ class _CalendarSystem:
     def _advice(self, meetings: Meetings) -> str:
         """What to change at the room, where its meetings look as if something was taken out of them."""
         if isinstance(self._integration, GoogleIntegration):
-            return (f"{meetings.hidden} private meetings show no details: share the calendar with "
-                    f"{_google_account(self._integration)} with the permission 'Make changes to events'"
-                    ) if meetings.hidden else ""
+            account = _google_account(self._integration)
+            return (f"{_number(meetings.hidden, 'private meeting')} without details: share the calendar with "
+                    f"{account} with the permission 'Make changes to events'") if meetings.hidden else ""
         if meetings.total and (not meetings.with_body or meetings.renamed == meetings.total):
             what = "no meeting has a body" if not meetings.with_body else "subjects are replaced"
             return f"{what}: {_PROCESSING.format(room=meetings.room)}"
