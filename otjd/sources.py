@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,7 @@ from otjd.gather.google import GoogleSource
 from otjd.gather.graph import GraphSource
 from otjd.gather.graph_client import GraphClient
 from otjd.gather.graph_notifications import GraphNotifications
+from otjd.gather.oauth import service_account
 from otjd.gather.service_records import service_lookup
 from otjd.gather.source import CalendarSource, Spend
 from otjd.gather.state_files import state_file_name
@@ -130,12 +132,22 @@ def _graph(config: Config, integration: GraphIntegration, http: HttpClient, toke
     return CalendarSystem(source, http, take)
 
 
+def account_of(integration: GoogleIntegration) -> str:
+    """Who signs in, for words about sharing."""
+    if not integration.use_user_consent:
+        with suppress(ValueError):  # a key that cannot be used is told of when it is
+            found = service_account(integration.client_email, integration.private_key.reveal())
+            if found["client_email"]:
+                return str(found["client_email"])
+    return "the account that signed in"
+
+
 def _google(integration: GoogleIntegration, http: HttpClient, tokens: TokenSource,
             around: Surroundings) -> CalendarSystem:
     source = GoogleSource(
         integration=integration.name, http=http, tokens=tokens, api_url=integration.api_url, spend=around.spend,
         clock=around.reactor, now=around.now, in_thread=around.in_thread, jitter=random.random,
-        account=integration.client_email or "the account that signed in",
+        account=account_of(integration),
         notification_url=integration.notification_url)
 
     def take(notice: Notice) -> Reply:

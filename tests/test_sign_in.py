@@ -22,6 +22,7 @@ from otjd.config.model import (
 )
 from otjd.outbound.client import RequestError
 from otjd.sign_in import consent_of, http_client, token_source, token_store
+from otjd.sources import account_of
 from tests.outbound.servers import Certificates, web
 
 GRAPH = GraphIntegration(name="m365", client_id="0-1", client_secret=Secret("s3cr3t"), oauth_token_url="https://x/")
@@ -110,3 +111,14 @@ def test_refresh_tokens_are_encrypted_by_the_key_of_the_node(tmp_path: Path) -> 
     key = Secret("A" * 43 + "=")
     token_store(Config(node=Node(state_dir=tmp_path, state_key=key)), USER).save("1//secret")
     assert b"1//secret" not in token_store(Config(node=Node(state_dir=tmp_path)), USER).path.read_bytes()
+
+
+@pytest.mark.parametrize(("integration", "named"), [
+    (SERVICE_ACCOUNT, "otj@example.com"),
+    (replace(SERVICE_ACCOUNT, client_email="", private_key=Secret('{"client_email": "key@example.com"}')),
+     "key@example.com"),
+    (replace(SERVICE_ACCOUNT, client_email="", private_key=Secret("{")), "the account that signed in"),
+    (USER, "the account that signed in")])
+def test_who_signs_in_to_google_is_named_as_calendars_are_shared_with_it(
+        integration: GoogleIntegration, named: str) -> None:
+    assert account_of(integration) == named

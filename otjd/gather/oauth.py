@@ -128,7 +128,7 @@ def google_service_tokens(http: HttpClient, *, reactor: Any, in_thread: InThread
 
     def job(wire: _Wire) -> Token:
         try:
-            info = _service_account(client_email, private_key) | {"token_uri": token_endpoint}
+            info = service_account(client_email, private_key) | {"token_uri": token_endpoint}
             credentials = google.oauth2.service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
                 info, scopes=[GOOGLE_SCOPE])
         except (ValueError, TypeError, google.auth.exceptions.GoogleAuthError) as error:
@@ -141,7 +141,11 @@ def google_service_tokens(http: HttpClient, *, reactor: Any, in_thread: InThread
     return KeptToken(lambda: library.fetch(job), reactor)
 
 
-def _service_account(client_email: str, private_key: str) -> dict[str, Any]:
+def service_account(client_email: str, private_key: str) -> dict[str, Any]:
+    """A service account as google-auth takes it, from PEM with an address or from the whole JSON key file.
+
+    :raises ValueError: it begins like a key file and is no JSON.
+    """
     if not private_key.lstrip().startswith("{"):
         return {"client_email": client_email, "private_key": private_key}
     info: dict[str, Any] = json.loads(private_key)

@@ -34,6 +34,10 @@ REPEATABLE = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 """Methods whose requests do the same when they arrive twice (RFC 9110 9.2.2)."""
 
 
+USER_AGENT = "otjd (gzip)"
+"""Google packs its answers only for clients whose name says that they take it."""
+
+
 class HttpClient:
     """Requests over kept-alive connections, at most `connections_per_host` at a time to one server; more wait.
 
@@ -44,7 +48,7 @@ class HttpClient:
     """
 
     def __init__(self, reactor: Any, *, ca_file: Path | None = None, proxy_url: str = "",
-                 connections_per_host: int = 8, user_agent: str = "otjd") -> None:
+                 connections_per_host: int = 8, user_agent: str = USER_AGENT) -> None:
         self._reactor = reactor
         self._ca_file = ca_file
         self._proxy_url = proxy_url

@@ -54,7 +54,7 @@ async def test_an_answer_has_status_body_and_all_its_headers() -> None:
         assert got.certificate is None
         (request,) = server.handled
         assert (request.method, request.uri, request.body) == (b"POST", b"/a?b=c", b"ask")
-        assert request.getHeader("user-agent") == "otjd"
+        assert request.getHeader("user-agent") == "otjd (gzip)"
         assert request.getHeader("x-test") == "1"
 
 
