@@ -120,10 +120,7 @@ def namespace(element: etree._Element) -> str:
 def children(element: etree._Element | None, name: str) -> Iterator[etree._Element]:
     """The children of this name, in whatever namespace: some clients get their default namespaces wrong."""
     if element is not None:
-        qualified = f"}}{name}"
-        for found in element:
-            if found.tag == name or str(found.tag).endswith(qualified):
-                yield found
+        yield from element.iterchildren(f"{{*}}{name}")
 
 
 def child(element: etree._Element | None, name: str) -> etree._Element | None:
