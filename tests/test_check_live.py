@@ -243,6 +243,13 @@ async def test_a_room_outside_the_scope_of_impersonation_has_the_command_for_it(
                                f"{ACCOUNT.username}")
 
 
+async def test_a_server_that_autodiscover_finds_is_read(certificates: Certificates, tmp_path: Path) -> None:
+    async with world(certificates) as here:
+        url = f"https://localhost:{here.port}/autodiscover/autodiscover.svc"
+        row = await Live(tmp_path, [exchange(here, ews_url="", autodiscover_urls=(url,))]).row("onprem")
+        assert (row["address"], row["state"]) == ("Autodiscover", "ok")
+
+
 async def test_meetings_without_body_have_the_command_for_it(certificates: Certificates, tmp_path: Path) -> None:
     async with world(certificates) as here:
         here.book()

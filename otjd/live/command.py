@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -31,7 +31,7 @@ from otjd.seam import deferred
 
 _log = Logger()
 
-AT_ONCE = 16
+AT_ONCE = 64
 LIMIT_S = 30.0
 """For one row."""
 
@@ -112,14 +112,15 @@ class _Once:
 
     async def wait(self) -> Any:
         if self._is_done:
-            return self._result
+            return await succeed(self._result)
         waiting: Deferred[Any] = Deferred()
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
-            self.begin().addCallback(self._done)
+            self.begin().addBoth(self._done)
         return await waiting
 
     def _done(self, result: Any) -> None:
+        """Hand it on; a Failure makes it an errback."""
         self._result, self._is_done = result, True
         for one in self._waiting:
             if not one.called:
