@@ -14,7 +14,6 @@ import argparse
 import base64
 import getpass
 import json
-import os
 import shutil
 import socket
 import ssl
@@ -33,7 +32,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.support.calendar_server import PASSWORD, write_world  # noqa: E402 - found by the line above
+from bench.support import processes  # noqa: E402 - found by the line above
+from bench.support.calendar_server import PASSWORD, write_world  # noqa: E402
 from bench.support.load import PATH, SHAPES, find_item  # noqa: E402
 
 NGINX = """
@@ -49,7 +49,6 @@ http {{
 }}
 """
 FEW = "otjd, few rooms"
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +76,11 @@ class Server:
 
     def cpu_s(self) -> float:
         """Processor time that it has used, in seconds."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return processes.cpu_s(self.pid)
 
     def resident_mb(self) -> float:
         """Memory that it holds."""
-        text = Path(f"/proc/{self.pid}/status").read_text()
-        return int(text.split("VmRSS:")[1].split()[0]) / 1024
+        return processes.resident_mb(self.pid)
 
 
 @dataclass
@@ -111,14 +108,8 @@ class Figures:
 @contextmanager
 def python_server(kind: str, directory: Path, *arguments: object) -> Iterator[Server]:
     """One of bench/support/calendar_server.py."""
-    command = [sys.executable, "-m", "bench.support.calendar_server", kind, str(directory), *map(str, arguments)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        try:
-            yield Server(process.pid, int(process.stdout.readline()))
-        finally:
-            process.stdin.close()
+    with processes.helper("bench.support.calendar_server", kind, directory, *arguments) as process:
+        yield Server(process.pid, int(process.line()))
 
 
 @contextmanager

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
-from twisted.internet.protocol import Protocol
-from twisted.internet.stdio import StandardIO
 from twisted.logger import globalLogBeginner
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from bench.support.processes import listen_to_parent
 from otjd import wiring
 from otjd.config.loader import load
 from otjd.config.model import Config
@@ -131,18 +130,6 @@ class Bare(Resource):
         return self._body
 
 
-class _Waiting(Protocol):
-    """Ends the process with its standard input."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-
-    def connectionLost(self, reason: Any = None) -> None:  # noqa: ARG002
-        """The benchmark is done."""
-        if self._reactor.running:
-            self._reactor.stop()
-
-
 def serve_otjd(reactor: Any, directory: Path, meetings: int) -> int:
     """The calendar service over a filled cache; gives its port."""
     loaded = load(directory / "otjd.toml", environ={})
@@ -178,7 +165,7 @@ def main() -> None:
     kind, directory = sys.argv[1], Path(sys.argv[2])
     port = serve_otjd(reactor, directory, int(sys.argv[3])) if kind == "otjd" else serve_bare(reactor, directory)
     print(port, flush=True)
-    StandardIO(_Waiting(reactor))  # type: ignore[no-untyped-call]
+    listen_to_parent(reactor)
     reactor.run()
 
 
