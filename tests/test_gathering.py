@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from twisted.internet.task import deferLater
 
 from otjd.config.loader import load
+from otjd.config.model import Config
 from otjd.node import Node
 from otjd.operate.board import IntegrationState
 from otjd.simulate.calendars import Calendars
@@ -21,10 +20,9 @@ from otjd.simulate.google import GoogleServer
 from otjd.simulate.google_settings import GoogleSettings, make_service_account
 from otjd.simulate.graph import GraphServer
 from otjd.simulate.graph_settings import GraphApp, GraphSettings
-from tests.end_to_end.world import World
+from tests.end_to_end.world import World, running, until
 
 ROOM = "boardroom@example.com"
-LOOKS = 600
 HOUR = timedelta(hours=1)
 
 
@@ -143,29 +141,11 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def write(world: World) -> None:
+def configuration(world: World) -> Config:
     world.write_config()
     text = world.config.read_text().replace('integration = "files"', 'integration = "cloud"')
     world.config.write_text(text)
-
-
-@asynccontextmanager
-async def running(world: World, reactor: Any) -> AsyncIterator[Node]:
-    node = Node(load(world.config, environ={}).or_raise(), reactor)
-    node.listen()
-    await node.start()
-    try:
-        yield node
-    finally:
-        await node.stop()
-
-
-async def until(holds: Callable[[], Any], reactor: Any) -> None:
-    for _ in range(LOOKS):
-        if holds():
-            return
-        await deferLater(reactor, 0.05)
-    raise AssertionError("waited in vain")
+    return load(world.config, environ={}).or_raise()
 
 
 def shown(node: Node) -> list[tuple[str, str | None]]:
@@ -184,8 +164,7 @@ async def test_what_is_booked_changed_and_cancelled_is_shown_on_the_endpoint(
     server = SYSTEMS[system](world, calendars, reactor)
     booking = book(calendars, "Review", "4711")
     world.extra = server.configuration(world)
-    write(world)
-    async with running(world, reactor) as node:
+    async with running(configuration(world), reactor) as node:
         await until(lambda: shown(node) == [("Review", "4711@video.example.com")], reactor)
         assert node.is_ready()
         calendars.change(ROOM, booking, subject="Moved review")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,6 @@ import treq
 from lxml import etree
 from twisted.application.service import Application
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver
 
@@ -35,14 +33,13 @@ from otjd.simulate.codec import Codec
 from otjd.simulate.poly import PolyEndpoint
 from otjd.simulate.poly_dialling import Family
 from otjd.wiring import cisco_endpoints, notices, rule_problems
-from tests.end_to_end.world import World, event
+from tests.end_to_end.world import World, event, running, until
 from tests.outbound.servers import tunnels
 from tests.serve.ews_support import codes, envelope, texts
 from tests.serve.test_ews_notifications import get_events, names, subscribe
 
 BOARDROOM, STUDIO = "boardroom@example.com", "studio@example.com"
 NOW = datetime.now(UTC).replace(microsecond=0, second=0)
-LOOKS = 400
 
 MORE_RULES = """
 [[rules]]
@@ -84,25 +81,6 @@ def keep_log(_config: Config) -> None:
     """Nothing is logged elsewhere in these tests."""
 
 
-@asynccontextmanager
-async def running(world: World, reactor: Any) -> AsyncIterator[Node]:
-    node = Node(read(world), reactor)
-    node.listen()
-    await node.start()
-    try:
-        yield node
-    finally:
-        await node.stop()
-
-
-async def until(holds: Callable[[], Any], reactor: Any) -> None:
-    for _ in range(LOOKS):
-        if holds():
-            return
-        await deferLater(reactor, 0.05)
-    raise AssertionError("waited in vain")
-
-
 def aliases(node: Node) -> list[str | None]:
     return [m.alias for agenda in node.cache.agendas() for m in agenda.meetings]
 
@@ -121,7 +99,7 @@ async def test_pushes_go_through_the_web_proxy_unless_the_group_is_to_bypass_it(
     quiet_world.cisco("Boardroom codec", BOARDROOM, port)
     async with tunnels(port) as (made, proxy):
         quiet_world.extra = f'[web_proxy]\nurl = "http://127.0.0.1:{proxy}"\n'
-        async with running(quiet_world, reactor):
+        async with running(read(quiet_world), reactor):
             await until(lambda: codec.bookings, reactor)
         through = len(made.heads)
         assert through > 0
@@ -137,7 +115,7 @@ async def test_a_file_becomes_a_join_button_on_both_kinds_of_endpoint(quiet_worl
     codec = Codec("ce9", username="admin", password="codec-secret", now=lambda: datetime.now(UTC), clock=reactor)
     port = codec.listen(reactor, quiet_world.certificates.certificate, quiet_world.certificates.private_key)
     quiet_world.cisco("Boardroom codec", BOARDROOM, port)
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
         endpoint = poly(node, quiet_world, reactor)
         displayed = await endpoint.poll()
@@ -158,7 +136,7 @@ async def test_every_endpoint_of_a_room_gets_the_body_of_its_family(quiet_world:
     quiet_world.endpoints += 'poly_family = "debut"\n'
     (quiet_world.directory / "debut.j2").write_text("{{ subject }}: {{ uri }}")
     quiet_world.extra = '[calendar_service.join_details_by_family]\ndebut = "debut.j2"\n'
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
         found: dict[str, tuple[str | None, str | None]] = {}
         families: tuple[Family, ...] = ("hdx", "trio", "debut")
@@ -177,19 +155,19 @@ async def test_the_text_of_invitations_is_held_only_while_an_endpoint_shows_it(
         return [m.invitation_text for m in node.cache.agenda(node.cache.rooms()[0]).meetings]
 
     quiet_world.endpoints += 'invitation_text = "append"\n'
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(lambda: held(node), reactor)
         assert held(node) == ["Join by video\na@video.example.com", "Join by video\nb@other.example.org"]
     text = quiet_world.endpoints
     (quiet_world.calendars / f"{BOARDROOM}.ics").write_text("cannot be read")
     for setting, expected in (("append", True), ("drop", False)):
         quiet_world.endpoints = text.replace('"append"', f'"{setting}"')
-        async with running(quiet_world, reactor) as node:  # from disk
+        async with running(read(quiet_world), reactor) as node:  # from disk
             assert [bool(t) for t in held(node)] == [expected] * 2
 
 
 async def test_a_reload_keeps_connections_and_meetings(quiet_world: World, reactor: Any) -> None:
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
         port = node.calendar_port
         endpoint = poly(node, quiet_world, reactor)
@@ -209,7 +187,7 @@ async def test_a_reload_keeps_connections_and_meetings(quiet_world: World, react
 async def test_the_wire_log_is_switched_by_a_reload_and_complete_when_the_node_stops(
         quiet_world: World, reactor: Any) -> None:
     folder = quiet_world.directory / "state" / "wire"
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
         endpoint = poly(node, quiet_world, reactor)
         await endpoint.poll()
@@ -229,7 +207,7 @@ async def test_the_wire_log_is_switched_by_a_reload_and_complete_when_the_node_s
 
 
 async def test_a_reload_takes_other_listeners_folders_and_a_status_file(quiet_world: World, reactor: Any) -> None:
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
         old_port = node.calendar_port
         other = quiet_world.directory / "other"
@@ -256,7 +234,7 @@ async def test_a_reload_that_cannot_be_used_changes_nothing_and_raises_an_alarm(
     def unwritable(_config: Config) -> None:
         raise PermissionError(13, "Permission denied")
 
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
 
         async def reloaded(log_anew: Callable[[Config], None] = keep_log) -> str:
@@ -277,7 +255,7 @@ async def test_a_reload_that_cannot_be_used_changes_nothing_and_raises_an_alarm(
 
 
 async def test_a_taken_port_is_named_at_the_start_and_at_a_reload(quiet_world: World, reactor: Any) -> None:
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         taken = node.operator_port
         (quiet_world.directory / "other").mkdir()
         other = World(quiet_world.directory / "other")
@@ -296,7 +274,7 @@ async def test_a_taken_port_is_named_at_the_start_and_at_a_reload(quiet_world: W
 async def test_a_renewed_certificate_is_used_after_a_reload(quiet_world: World, reactor: Any) -> None:
     from otjd.simulate.certificates import make_certificates
 
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         (before,) = [end for _, end in node.listeners.certificate_ends()]
         make_certificates(quiet_world.directory / "certs", ["localhost"], datetime.now(UTC), days=30)
         await node.reload(load(quiet_world.config, environ={}), keep_log)
@@ -312,7 +290,7 @@ async def test_a_certificate_that_was_replaced_is_used_soon(
     from otjd.simulate.certificates import make_certificates
 
     monkeypatch.setattr("otjd.serve.renewal.CHECK_S", 0.05)
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         def end() -> datetime:
             (found,) = [end for _, end in node.listeners.certificate_ends()]
             return found
@@ -353,7 +331,7 @@ async def test_a_listener_for_a_balancer_takes_the_proxy_protocol(quiet_world: W
 
 
 async def test_the_operator_addresses_are_served(quiet_world: World, reactor: Any) -> None:
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
         answer = await treq.get(f"http://127.0.0.1:{node.operator_port}/status.json", persistent=False)
         status = cast("dict[str, Any]", await answer.json())
@@ -451,7 +429,7 @@ async def test_the_service_starts_reloads_and_stops(quiet_world: World, reactor:
 
 async def test_a_service_whose_port_is_taken_says_so_and_ends(quiet_world: World, reactor: Any,
                                                               logged_failures: Any) -> None:
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         quiet_world.operator_port = node.operator_port
         quiet_world.write_config()
         service = OtjdService(quiet_world.config, read(quiet_world), None)
@@ -501,7 +479,7 @@ async def test_subscribers_hear_of_items_that_a_reload_writes_anew(quiet_world: 
         quiet_world.config.write_text(quiet_world.config.read_text().replace("throttle_failed_logins", more, 1))
         await node.reload(load(quiet_world.config, environ={}), keep_log)
 
-    async with running(quiet_world, reactor) as node:
+    async with running(read(quiet_world), reactor) as node:
         await until(node.is_ready, reactor)
         made = await ask(subscribe())
         asked = get_events(texts(made, ".//m:SubscriptionId")[0], texts(made, ".//m:Watermark")[0])

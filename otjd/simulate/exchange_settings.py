@@ -9,6 +9,8 @@ from typing import Literal
 
 from lxml import etree
 
+from otjd.simulate.faults import Striking
+
 Scheme = Literal["negotiate", "ntlm", "basic", "bearer"]
 ExtendedProtection = Literal["none", "allow", "require"]
 
@@ -104,29 +106,9 @@ class ExchangeSettings:
 
 
 @dataclass(slots=True)
-class Fault:
-    """A fault to have: for the next `times` requests (None: until it is taken away) of one operation, or of any.
+class Fault(Striking[FaultKind]):
+    """A fault to have: `code` is that of an `error`; `back_off` goes with `busy`; `slow` takes `delay_s` more."""
 
-    `after` requests that it could strike go well before it does. `code` is that of an `error`; `back_off` goes
-    with `busy`; `slow` takes `delay_s` longer.
-    """
-
-    kind: FaultKind
-    times: int | None = 1
-    operation: str | None = None
-    room: str | None = None
-    after: int = 0
     code: str = "ErrorInternalServerTransientError"
     back_off: timedelta = timedelta(seconds=30)
     delay_s: float = 60.0
-
-    def strikes(self, operation: str, room: str) -> bool:
-        """Whether it strikes a request of this operation in the name of this room; counts it."""
-        if self.times == 0 or self.operation not in (None, operation) or self.room not in (None, room):
-            return False
-        if self.after:
-            self.after -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True

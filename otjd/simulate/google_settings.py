@@ -10,6 +10,8 @@ from typing import Literal
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
 
+from otjd.simulate.faults import Striking
+
 Role = Literal["none", "freeBusyReader", "reader", "writerWithoutPrivateAccess", "writer", "owner"]
 
 TOKEN_URI = "https://oauth2.googleapis.com/token"
@@ -134,30 +136,10 @@ class GoogleSettings:
 
 
 @dataclass(slots=True)
-class Fault:
-    """A fault to have: for the next `times` requests (None: until it is taken away) of one operation, or of any.
+class Fault(Striking[FaultKind]):
+    """A fault to have. Operations are `events.list`, `events.watch`, `freebusy.query`, `channels.stop`, `token`
+    and `auth`; the first two have a `room`, in lower case. `slow` takes `delay_s` longer."""
 
-    Operations are `events.list`, `events.watch`, `freebusy.query`, `channels.stop`, `token` and `auth`; the first
-    two have a `room`, in lower case. `after` requests that it could strike go well before it does. `slow` takes
-    `delay_s` longer.
-    """
-
-    kind: FaultKind
-    times: int | None = 1
-    operation: str | None = None
-    room: str | None = None
-    after: int = 0
     status: int = 503
     reason: str = "backendError"
     delay_s: float = 60.0
-
-    def strikes(self, operation: str, room: str) -> bool:
-        """Whether it strikes a request of this operation for this room; counts it."""
-        if self.times == 0 or self.operation not in (None, operation) or self.room not in (None, room):
-            return False
-        if self.after:
-            self.after -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from otjd.simulate.faults import Striking
+
 TENANT_ID = "3f1c9a52-6c1d-4b0e-9d0a-5a7f0c2b8e11"
 
 FaultKind = Literal["status", "stall", "slow", "reset", "truncated", "html"]
@@ -81,29 +83,10 @@ class GraphSettings:
 
 
 @dataclass(slots=True)
-class Fault:
-    """A fault to have: for the next `times` requests (None: until it is taken away) of an operation and a room, or
-    of any. `after` requests that it could strike go well before it does.
+class Fault(Striking[FaultKind]):
+    """A fault to have. Operations are `token`, `calendarView`, `delta`, `getSchedule`, `event`, `subscriptions`
+    and `$batch`."""
 
-    Operations are `token`, `calendarView`, `delta`, `getSchedule`, `event`, `subscriptions` and `$batch`.
-    """
-
-    kind: FaultKind
-    times: int | None = 1
-    operation: str | None = None
-    room: str | None = None
-    after: int = 0
     status: int = 503
     retry_after_s: int | None = None
     delay_s: float = 60.0
-
-    def strikes(self, operation: str, room: str) -> bool:
-        """Whether it strikes a request of this operation on this mailbox; counts it."""
-        if self.times == 0 or self.operation not in (None, operation) or self.room not in (None, room):
-            return False
-        if self.after:
-            self.after -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True

@@ -10,12 +10,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.task import deferLater
+
+from otjd.config.model import Config
+from otjd.node import Node
 from otjd.simulate.certificates import make_certificates
 
 ROOT = Path(__file__).parent.parent.parent
@@ -201,3 +206,24 @@ class World:
     def ended_well(self) -> bool:
         """End by SIGTERM; `twistd` then passes the signal on to itself, as Unix processes should."""
         return self.end() in (0, -signal.SIGTERM)
+
+
+async def until(holds: Callable[[], Any], reactor: Any, looks: int = 400) -> None:
+    """Wait until something holds, looking twenty times a second."""
+    for _ in range(looks):
+        if holds():
+            return
+        await deferLater(reactor, 0.05)
+    raise AssertionError("waited in vain")
+
+
+@asynccontextmanager
+async def running(config: Config, reactor: Any) -> AsyncIterator[Node]:
+    """A node in this process, listening and started."""
+    node = Node(config, reactor)
+    node.listen()
+    await node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
