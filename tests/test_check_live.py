@@ -295,6 +295,12 @@ async def test_an_untrusted_certificate_and_a_refused_connection_are_told_apart(
                         f"openssl s_client -connect {row['address'].split('/')[2]} -showcerts") in row["hint"]
 
 
+async def only_exchange_is_asked(here: Any) -> None:
+    """Wait until the Exchange was asked, and what runs in threads for other rows has ended and was taken."""
+    await until(lambda: here.server.requests["FindItem"] and not reactor.getThreadPool().working)
+    await deferLater(reactor, 0)
+
+
 async def test_a_server_that_does_not_answer_costs_its_row_30_seconds(
         certificates: Certificates, tmp_path: Path) -> None:
     async with world(certificates) as here:
@@ -302,7 +308,7 @@ async def test_a_server_that_does_not_answer_costs_its_row_30_seconds(
         clocked = Clocked()
         live = Live(tmp_path, [exchange(here)], use=clocked)
         done = deferred(live.row("onprem"))
-        await until(lambda: here.server.requests["FindItem"])
+        await only_exchange_is_asked(here)
         clocked.clock.advance(LIMIT_S)
         row = await done
         assert (row["state"], row["found"]) == ("failed", "no answer within 30 s")
@@ -323,7 +329,7 @@ async def test_an_interruption_ends_what_is_under_way(certificates: Certificates
         use = Interruptible()
         live = Live(tmp_path, [exchange(here)], use=use)
         done = deferred(live.check())
-        await until(lambda: here.server.requests["FindItem"])
+        await only_exchange_is_asked(here)
         await use.stop()
         assert await done == 130
         assert live.complaints == "otjd: interrupted after 1 of 2 checks\n"

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from otjd.meetings.cache import MeetingCache
 from otjd.protocol import ews_notifications, ews_responses, ews_wsdl, soap
 from otjd.protocol.ews_notifications import READERS, GetStreamingEvents
-from otjd.protocol.ews_requests import OPERATIONS, VERSIONS, Header, read_header, read_request
+from otjd.protocol.ews_requests import OPERATIONS, VERSIONS, Header, Request, read_header, read_request
 from otjd.protocol.ews_responses import ServerVersion
 from otjd.protocol.markup import DocumentLimits
 from otjd.protocol.soap import Dialect, Envelope, SoapFault
@@ -27,6 +27,9 @@ from otjd.serve.ews_notifications import Notifications
 from otjd.serve.ews_subscriptions import Subscriptions
 from otjd.serve.join_details import JoinDetails
 from otjd.serve.limits import Limits
+
+KEPT_REQUESTS = 512
+KEPT_REQUEST_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,16 @@ class EwsSettings:
     heartbeat_s: float = 45.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A request as it was read; it tells nothing of who sent it."""
+
+    dialect: Dialect
+    operation: str
+    header: Header
+    request: Request | ews_notifications.Request
+
+
 class EwsService:
     """Answers calls to /EWS/Exchange.asmx and /EWS/Services.wsdl; a `calls.Service`."""
 
@@ -61,6 +74,7 @@ class EwsService:
         self._versions = VERSIONS | {self._version.name}  # a client may take over the name that it was told
         texts = MeetingTexts(settings.join_details, settings.details_kept)
         self._answers = Answers(cache, texts, now=now)
+        self._read_before: dict[tuple[str, bytes], _Read] = {}
         self._notifications = Notifications(
             subscriptions, self._answers, now=now, change_key=texts.change_key,
             subscriptions_limit=settings.subscriptions_per_user, streams_limit=settings.streams_per_user,
@@ -74,14 +88,19 @@ class EwsService:
         dialect = soap.dialect_of(call.content_type)
         operation = ""
         try:
-            envelope = self._envelope(call)
-            dialect, operation = envelope.dialect, envelope.name[:60]
-            header = read_header(envelope)
-            self._check(header, call.account)
-            if (read := READERS.get(operation)) is not None:
-                return self._notified(read(envelope.operation), call.account, dialect)
-            request = read_request(envelope, header.zone, ids_limit=self._limits.ids_per_request)
-            answer = self._answers.answer(request, call.account)
+            read = self._read_before.get((call.content_type, call.body)) if call.method == "POST" else None
+            if read is None:
+                envelope = self._envelope(call)
+                dialect, operation = envelope.dialect, envelope.name[:60]
+                header = read_header(envelope)
+                self._check(header, call.account)
+                read = self._keep(call, _Read(dialect, operation, header, self._request(envelope, header)))
+            else:
+                dialect, operation = read.dialect, read.operation
+                self._check(read.header, call.account)
+            if isinstance(read.request, ews_notifications.Request):
+                return self._notified(read.request, call.account, dialect)
+            answer = self._answers.answer(read.request, call.account)
         except SoapFault as fault:
             return _fault(fault, dialect, operation)
         except Exception:
@@ -90,6 +109,20 @@ class EwsService:
             return _fault(SoapFault("ErrorInternalServerError", "An internal server error occurred. The operation "
                                     "failed.", is_ours=True), dialect, operation)
         return self._reply(operation, answer, dialect)
+
+    def _request(self, envelope: Envelope, header: Header) -> Request | ews_notifications.Request:
+        reader = READERS.get(envelope.name)
+        if reader is not None:
+            return reader(envelope.operation)
+        return read_request(envelope, header.zone, ids_limit=self._limits.ids_per_request)
+
+    def _keep(self, call: Call, read: _Read) -> _Read:
+        """Remember what a request asks for: all endpoints of a model ask for the same, again and again."""
+        if len(call.body) <= KEPT_REQUEST_BYTES:
+            if len(self._read_before) >= KEPT_REQUESTS:
+                del self._read_before[next(iter(self._read_before))]
+            self._read_before[call.content_type, call.body] = read
+        return read
 
     def _notified(self, request: ews_notifications.Request, account: Account, dialect: Dialect) -> Reply:
         if not isinstance(request, GetStreamingEvents):

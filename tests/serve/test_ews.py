@@ -12,6 +12,7 @@ from lxml import etree
 from otjd.meetings.model import Meeting
 from otjd.protocol.ews_notifications import READERS
 from otjd.protocol.ews_requests import OPERATIONS
+from otjd.serve.ews import KEPT_REQUESTS
 from otjd.serve.limits import Limits
 from tests.serve.ews_support import (
     ACCOUNT,
@@ -287,3 +288,32 @@ def test_a_request_beyond_a_configured_limit_is_a_fault_and_the_next_is_served(
     exchange = Exchange(settings={"limits": limits})
     assert exchange.fault(operation) == code
     assert codes(exchange.ask(get_folder("calendar"))) == ["NoError"]
+
+
+def test_what_is_asked_again_is_answered_as_things_are_then_and_for_who_asks(exchange: Exchange) -> None:
+    asked = envelope(calendar_view())
+    assert subjects(body_of(exchange.post(asked))) == ["Now", "Later", "Tomorrow"]
+    stranger = account(username="other", endpoint="Other", room=OTHER_ROOM)
+    exchange.show(room=OTHER_ROOM)
+    assert subjects(body_of(exchange.post(asked, account=stranger))) == []
+    exchange.show()
+    assert subjects(body_of(exchange.post(asked))) == []
+
+
+def test_who_may_not_ask_is_refused_though_another_asked_the_same(exchange: Exchange) -> None:
+    impersonating = envelope(calendar_view(), header=(
+        f"<t:ExchangeImpersonation><t:ConnectingSID><t:PrimarySmtpAddress>{ROOM.email}</t:PrimarySmtpAddress>"
+        "</t:ConnectingSID></t:ExchangeImpersonation>"))
+    assert exchange.post(impersonating).status == 200
+    stranger = account(username="other", endpoint="Other", room=OTHER_ROOM)
+    refused = exchange.post(impersonating, account=stranger)
+    assert (refused.status, refused.error) == (500, "ErrorImpersonateUserDenied")
+
+
+def test_what_is_remembered_of_requests_is_bounded(exchange: Exchange) -> None:
+    for number in range(KEPT_REQUESTS + 10):
+        exchange.post(envelope(calendar_view(more=f'MaxEntriesReturned="{number + 1}"')))
+    assert len(exchange.service._read_before) == KEPT_REQUESTS
+    newest = next(reversed(exchange.service._read_before))
+    exchange.post(envelope(get_item(*("x" * 50 for _ in range(200)))))
+    assert next(reversed(exchange.service._read_before)) == newest
