@@ -101,6 +101,7 @@ class LimitedChannel(HTTPChannel):
     transport: Any
     callLater: Any  # noqa: N815 - set by the factory, and untyped in TimeoutMixin
     setTimeout: Any  # noqa: N815
+    timeOut: Any  # noqa: N815 - seconds
     setRawMode: Any  # noqa: N815
 
     def __init__(self) -> None:
@@ -120,11 +121,12 @@ class LimitedChannel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """A client connected."""
-        super().connectionMade()  # type: ignore[no-untyped-call]
-        self.factory.connections.add(self)
         if self.isSecure():  # type: ignore[no-untyped-call]
             limits = self.factory.limits
-            self.setTimeout(min(limits.request_s, limits.idle_s))
+            # before it is set for the first time: to set it sooner costs a search through all that wait
+            self.timeOut = min(limits.request_s, limits.idle_s)
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self.factory.connections.add(self)
 
     def handshakeCompleted(self) -> None:
         """The client agreed on TLS, for which it has the time of a request; now it may be silent."""
