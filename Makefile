@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat
 
-.PHONY: help demo install test lint types check-tests bench-smoke docs clean
+.PHONY: help demo install test lint types check-tests interop bench-smoke docs clean
 
 help:
 	@echo "make demo     run otjd over demo calendars with simulated endpoints"
 	@echo "make install  make $(VENV) with otjd in it"
 	@echo "make test     lint, types, tests with coverage, benchmark smoke"
+	@echo "make interop  try the calendar sources against servers of other makes (needs Node.js and Java)"
 	@echo "make docs     write the generated parts of docs/"
 	@echo "make clean    remove $(VENV) and everything that was built"
 
@@ -36,6 +37,14 @@ types: $(VENV)/.installed-test
 check-tests: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q
 
+# without them these tests are skipped, in make test too
+interop: $(VENV)/.installed-test tests/interop/node_modules/.installed
+	$(BIN)/python -m pytest tests/interop
+
+tests/interop/node_modules/.installed: tests/interop/package.json tests/interop/package-lock.json
+	cd tests/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 bench-smoke: $(VENV)/.installed-test
 	@for script in bench/*.py; do [ -e "$$script" ] || continue; \
 	  echo "$$script --smoke"; $(BIN)/python "$$script" --smoke || exit 1; done
@@ -61,4 +70,4 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis tests/interop/node_modules
