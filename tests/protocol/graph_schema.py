@@ -23,19 +23,24 @@ FOLDER = next((found for found in (parent / "shared" / "schemas" for parent in P
                if found.is_dir()), None)
 
 
-@lru_cache(1)
-def _api() -> OpenAPI:
+def document() -> dict[str, Any]:
+    """The description, as OpenAPI 3."""
     if FOLDER is None:
         pytest.skip("the folder shared/schemas is not beside this checkout")
-    document = json.loads((FOLDER / "graph-calendar.openapi3.json").read_text())
+    found: dict[str, Any] = json.loads((FOLDER / "graph-calendar.openapi3.json").read_text())
     # the metadata's keys are required there, also of what has none yet
-    document["components"]["schemas"]["microsoft.graph.subscription-create"].pop("required")
-    renewal = document["paths"]["/subscriptions"]["post"]["requestBody"]
+    found["components"]["schemas"]["microsoft.graph.subscription-create"].pop("required")
+    renewal = found["paths"]["/subscriptions"]["post"]["requestBody"]
     key = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-    document["paths"]["/subscriptions/{id}"] = {  # not in the description, though in the documents
+    found["paths"]["/subscriptions/{id}"] = {  # not in the description, though in the documents
         "patch": {"parameters": [key], "requestBody": renewal, "responses": {"200": {"description": "renewed"}}},
         "delete": {"parameters": [key], "responses": {"204": {"description": "gone"}}}}
-    return OpenAPI.from_dict(document)
+    return found
+
+
+@lru_cache(1)
+def _api() -> OpenAPI:
+    return OpenAPI.from_dict(document())
 
 
 @lru_cache(1)
