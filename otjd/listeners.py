@@ -32,6 +32,7 @@ from otjd.serve.ports import ProxyFactory, TlsFactory
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import CertificateError, ReloadingContextFactory
 from otjd.serve.wire_log import WireLog
+from otjd.steady import steady_now
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: after a restart all endpoints come at once."""
@@ -94,11 +95,12 @@ class Listeners:
         self._config = config
         self._wire_log = WireLog(now=now, in_thread=in_threads_of(reactor))
         self._wire_log.configure(wiring.wire_settings(config))
-        self._subscriptions = Subscriptions(cache, now=now, random_bytes=random_bytes)
+        lasting = steady_now(reactor, now)
+        self._subscriptions = Subscriptions(cache, now=now, lasting=lasting, random_bytes=random_bytes)
         self._texts = _texts_of(config)
         self._calendar = CalendarSite(
             routes=self._routes(config), accounts=wiring.accounts(config), settings=_site_settings(config),
-            board=board, ready=ready, reactor=reactor, now=now, random_bytes=random_bytes,
+            board=board, ready=ready, reactor=reactor, now=lasting, random_bytes=random_bytes,
             wire_log=self._wire_log, announced={"/autodiscover/autodiscover.xml": SOAP_ENABLED})
         self._operator = OperatorSite(snapshot=self.snapshot, ready=ready, access=_access(config),
                                       in_thread=in_threads_of(reactor), reactor=reactor)

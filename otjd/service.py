@@ -23,6 +23,7 @@ from otjd.listeners import CannotOpenError
 from otjd.node import Node
 from otjd.operate.logs import LogOutput
 from otjd.seam import deferred
+from otjd.steady import make_steady
 from otjd.wiring import rule_problems
 
 
@@ -46,6 +47,7 @@ class OtjdService(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         from twisted.internet import reactor
 
+        make_steady(reactor)  # before anything of ours is timed
         self._reactor = cast("Any", reactor)
         self._config_path = config_path
         self._log_output = log_output

@@ -33,7 +33,7 @@ class Supervisor:
     """Looks for silent Poly endpoints every 30 seconds and for certificates that end soon every hour.
 
     `certificates` gives, from memory, each listener's name and the end of its certificate. Silence is counted from
-    the last contact, or from when the endpoint became known to this node.
+    the last contact, or from when the endpoint became known to this node; a clock that is set makes nobody silent.
     """
 
     _log = Logger()
@@ -41,8 +41,10 @@ class Supervisor:
     def __init__(self, board: StatusBoard, *, clock: IReactorTime, now: Callable[[], datetime],
                  certificates: Callable[[], Iterable[tuple[str, datetime]]]) -> None:
         self._board = board
+        self._clock = clock
         self._now = now
         self._certificates = certificates
+        self._seen: dict[str, tuple[object, float]] = {}
         self._pollers = tuple(
             Poller(check, clock=clock, interval_s=interval_s, jitter=lambda: 0.0, failed=self._failed)
             for check, interval_s in ((self._check_contacts, CONTACT_CHECK_S),
@@ -64,12 +66,20 @@ class Supervisor:
             await poller.stop()
 
     async def _check_contacts(self) -> None:
-        now = self._now()
+        seen, self._seen = self._seen, {}
         for state in self._board.endpoints():
             if state.facts.endpoint_type is EndpointType.POLY:
-                heard = max(filter(None, (state.last_contact_time, self._board.started_at, state.configured_at)))
-                if now - heard >= SILENCE:
+                name, contact = state.facts.name, (state.last_contact_time, state.configured_at)
+                known = seen.get(name)
+                self._seen[name] = known if known and known[0] == contact else (contact, self._clock.seconds())
+                if self._silent_for(state) >= SILENCE:
                     self._report_silence(state)
+
+    def _silent_for(self, state: EndpointState) -> timedelta:
+        """By the time of day, as far as that agrees with the time since a check first saw the last contact."""
+        heard = max(filter(None, (state.last_contact_time, self._board.started_at, state.configured_at)))
+        least = timedelta(seconds=self._clock.seconds() - self._seen[state.facts.name][1])
+        return min(max(self._now() - heard, least), least + timedelta(seconds=CONTACT_CHECK_S))
 
     def _report_silence(self, state: EndpointState) -> None:
         """Renew the alarm of a silent endpoint; an error that says more than its silence stays the last one."""

@@ -76,7 +76,7 @@ class EwsService:
         self._answers = Answers(cache, texts, now=now)
         self._read_before: dict[tuple[str, bytes], _Read] = {}
         self._notifications = Notifications(
-            subscriptions, self._answers, now=now, change_key=texts.change_key,
+            subscriptions, self._answers, change_key=texts.change_key,
             subscriptions_limit=settings.subscriptions_per_user, streams_limit=settings.streams_per_user,
             heartbeat_s=settings.heartbeat_s)
 

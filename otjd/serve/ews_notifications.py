@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 from otjd.meetings.model import Meeting
 from otjd.protocol import ews_notifications as written
@@ -27,12 +26,11 @@ from otjd.serve.join_style import JoinStyle
 class Notifications:
     """Answers for an account out of `subscriptions`; the two limits are those of one user."""
 
-    def __init__(self, subscriptions: Subscriptions, answers: Answers, *, now: Callable[[], datetime],
+    def __init__(self, subscriptions: Subscriptions, answers: Answers, *,
                  change_key: Callable[[Meeting, JoinStyle], str], subscriptions_limit: int, streams_limit: int,
                  heartbeat_s: float) -> None:
         self._subscriptions = subscriptions
         self._answers = answers
-        self._now = now
         self._change_key = change_key
         self._subscriptions_limit = subscriptions_limit
         self._streams_limit = streams_limit
@@ -105,7 +103,7 @@ class Notifications:
         found = self._subscriptions.find(request.subscription_id, account)
         if found.kind is not SubscriptionKind.PULL:
             raise Refused("ErrorInvalidPullSubscriptionId")
-        found.renew(self._now())
+        self._subscriptions.renew(found)
         number = found.log.number(request.watermark)
         events = [written.event(event, account.room.email, self._change_key(event.meeting, account.style),
                                 found.log.watermark(n)) for n, event in found.events_after(number)]

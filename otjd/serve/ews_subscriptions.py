@@ -115,28 +115,26 @@ class Subscription:
             return iter(())
         return ((n, event) for n, event in self.log.after(number) if event.kind in self.event_kinds)
 
-    def renew(self, now: datetime) -> None:
-        """The client showed interest."""
-        self.expires_at = now + self.kept_for
-
 
 class Subscriptions:
     """All subscriptions of a node; they stay when the configuration changes, and end with the process.
 
-    `random_bytes(n)` gives the unguessable part of their ids.
+    They expire by `lasting`, a time that nobody sets; events bear that of `now`. `random_bytes(n)` gives the
+    unguessable part of their ids.
     """
 
-    def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime],
+    def __init__(self, cache: MeetingCache, *, now: Callable[[], datetime], lasting: Callable[[], datetime],
                  random_bytes: Callable[[int], bytes]) -> None:
         self._cache = cache
         self._now = now
+        self._lasting = lasting
         self._random_bytes = random_bytes
         self._by_id: dict[str, Subscription] = {}
         self._of_user: dict[str, dict[str, Subscription]] = {}
         self._streams: dict[Room, list[Stream]] = {}
         # a log goes with the last subscription that has a place in it
         self._logs: WeakValueDictionary[Room, EventLog] = WeakValueDictionary()
-        self._sweep_at = now() + SWEEP
+        self._sweep_at = lasting() + SWEEP
         cache.subscribe(self._changed)
 
     def __len__(self) -> int:
@@ -149,7 +147,7 @@ class Subscriptions:
         :raises Refused: it has `limit` subscriptions (ErrorExceededSubscriptionCount), or the watermark is
             wrong (ErrorInvalidWatermark) or too old (ErrorMissedNotificationEvents).
         """
-        now = self._now()
+        now = self._lasting()
         self._sweep(now, account.username)
         if len(self._of_user.get(account.username, ())) >= limit:
             raise Refused("ErrorExceededSubscriptionCount")
@@ -172,7 +170,7 @@ class Subscriptions:
         if not is_subscription_id(wanted):
             raise Refused("ErrorInvalidSubscription")
         found = self._by_id.get(wanted)
-        if found is not None and self._is_over(found, self._now()):
+        if found is not None and self._is_over(found, self._lasting()):
             self._drop(found)
             found = None
         if found is None:
@@ -182,6 +180,10 @@ class Subscriptions:
         if found.account.room != account.room:  # a new configuration gave the login to another room
             raise Refused("ErrorSubscriptionNotFound")
         return found
+
+    def renew(self, subscription: Subscription) -> None:
+        """The client showed interest."""
+        subscription.expires_at = self._lasting() + subscription.kept_for
 
     def end(self, subscription: Subscription, code: str) -> None:
         """Forget a subscription; the connection on which it is told of ends with this code."""
@@ -206,7 +208,7 @@ class Subscriptions:
         for subscription in subscriptions:
             if subscription.stream is stream:
                 subscription.stream = None
-                subscription.renew(self._now())
+                self.renew(subscription)
 
     def rewritten(self, rooms: Iterable[Room]) -> None:
         """The items of these rooms are written in another way than before: all of them are modified."""

@@ -78,6 +78,21 @@ def test_silence_is_counted_from_the_last_contact(watched: Watched) -> None:
     assert "since 2026-03-02T08:05:00Z, then from 10.1.1.1." in watched.alarm().details
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_makes_no_endpoint_silent_and_hides_no_silence(watched: Watched, hours: int) -> None:
+    watched.pass_time(minutes=5)
+    watched.board.endpoint_contacted("Group 500")
+    watched.pass_time(minutes=1)
+    watched.world.time += timedelta(hours=hours)
+    watched.pass_time(minutes=8)
+    assert not watched.board.alarms()
+    watched.board.endpoint_contacted("Group 500")
+    watched.pass_time(minutes=9)
+    assert not watched.board.alarms()
+    watched.pass_time(minutes=1, seconds=30)  # a check later at most
+    assert watched.alarm().name is AlarmName.POLY_ENDPOINT
+
+
 def test_the_next_contact_lowers_the_alarm_and_later_silence_raises_it_again(watched: Watched) -> None:
     watched.pass_time(minutes=11)
     assert watched.alarm().raised_at == START + timedelta(minutes=10)

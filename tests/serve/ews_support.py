@@ -101,7 +101,8 @@ class Exchange:
     def __post_init__(self) -> None:
         self.cache = MeetingCache()
         self.cache.configure({ROOM: timedelta(days=400), OTHER_ROOM: timedelta(days=400)})
-        self.subscriptions = Subscriptions(self.cache, now=lambda: self.now, random_bytes=random_bytes())
+        self.subscriptions = Subscriptions(self.cache, now=lambda: self.now, lasting=lambda: self.now,
+                                           random_bytes=random_bytes())
         self.restart()
 
     def restart(self) -> None:
