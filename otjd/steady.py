@@ -1,8 +1,8 @@
 """Time that goes on evenly whatever happens to the machine's clock.
 
 Twisted's reactors time by `time.time()`: when that is set back by an hour, no timer of the process fires for an
-hour, and when it is set forward everything that waits has waited too long. What is about meetings or kept on disk goes
-by the time of day all the same.
+hour, and when it is set forward everything that waits has waited too long. What is about meetings or kept on disk
+goes by the time of day all the same.
 """
 
 from __future__ import annotations

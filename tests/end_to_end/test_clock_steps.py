@@ -14,6 +14,7 @@ import requests
 from requests.auth import HTTPDigestAuth
 from twisted.internet.threads import deferToThread
 
+from otjd.gather.state_files import state_file_name
 from otjd.simulate.calendars import Calendars
 from tests.end_to_end.test_calendar_clients import FIND_ITEM
 from tests.end_to_end.world import World, event, wait_until
@@ -144,7 +145,7 @@ async def test_a_clock_that_is_set_forward_and_back_holds_nothing_up_and_gives_n
             await service.restarted()
             assert (await service.cloud())["requests_last_24h"] >= before
         await service.shows_a_change("At the end")
-        kept = json.loads(next((tmp_path / "state").glob("budget-*")).read_text())
+        kept = json.loads((tmp_path / "state" / f"budget-{state_file_name('cloud')}").read_text())
         assert abs(datetime.fromisoformat(kept["saved_at"]) - (utc_now() - timedelta(hours=1))) < HALF_HOUR
         assert "Traceback" not in world.log
     finally:
