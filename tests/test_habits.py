@@ -27,6 +27,7 @@ ALLOWED = {
     "otjd.seam": set(),
     "otjd.poller": {"otjd.seam"},
     "otjd.descriptors": set(),
+    "otjd.steady": set(),
     "otjd.__init__": set(),
 }
 PURE = ("otjd.meetings", "otjd.rules", "otjd.protocol", "otjd.push.converge", "otjd.gather.gate",
