@@ -89,6 +89,13 @@ class CompiledRule:
     looks_in: tuple[Place, ...] = ()
     template: str = ""
     transform: Template | None = None
+    _nothing: tuple[Step, Step] = field(init=False, repr=False)
+    """The step where nothing was found, as most often: on own and on quoted lines."""
+
+    def __post_init__(self) -> None:
+        own, quoted = (Step(self.rule, Result.NOTHING, self.looks_in, quoted, template=self.template)
+                       for quoted in (False, True))
+        object.__setattr__(self, "_nothing", (own, quoted))
 
     def apply(self, event: MeetingEvent, *, quoted: bool = False) -> Step:
         """What this rule makes of an event. Never raises, whatever the event holds."""
@@ -96,7 +103,9 @@ class CompiledRule:
         reason = ""
         try:
             found = self.find(event) if may_be_of(event, self.rule.meeting_type) else None
-            match = None if found is None else self._match(found)
+            if found is None:
+                return self._nothing[quoted]
+            match = self._match(found)
         except TimeoutError:
             reason = "its expression took too long"
         except (RuleNotApplied, LimitExceededError, TemplateFailure) as failure:
