@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from otjd.meetings.model import Invitation
 from otjd.rules.properties import flat_properties
-from otjd.rules.text import TEXT_LIMIT, BodyText, read_body, visible
+from otjd.rules.text import TEXT_LIMIT, BodyText, RawBody, lay_out, read_raw, visible
 
 T = TypeVar("T")
 
@@ -32,13 +32,28 @@ class MeetingEvent:
         return cast("T", self._found[find])
 
     @cached_property
+    def _raw(self) -> RawBody:
+        return read_raw(self.invitation)
+
+    @cached_property
+    def searchable(self) -> tuple[str, ...] | None:
+        """What the body holds before it is laid out (`RawBody.searchable`); None where lines of it may be quoted,
+        and where it is so long that the limits of the laid out text are to be kept."""
+        if self._body is not None:
+            return None
+        held = self._raw.searchable()
+        return None if any(len(text) > TEXT_LIMIT or ">" in text for text in held) else held
+
+    @cached_property
     def body(self) -> BodyText:
         """Its text and links."""
-        return read_body(self.invitation) if self._body is None else self._body
+        return lay_out(self._raw) if self._body is None else self._body
 
     @property
     def quoted(self) -> MeetingEvent | None:
         """The same event with the quoted part of its body in place of the rest."""
+        if self.searchable is not None:
+            return None
         return MeetingEvent(self.invitation, self.body.quoted) if self.body.quoted else None
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -51,11 +51,19 @@ def address_pattern(user: str, domain: str) -> re.Pattern[str]:
 
 
 class Part:
-    """One part of an event: a text, and links that a mail filter may have rewritten undone."""
+    """One part of an event: a text, and links that a mail filter may have rewritten undone.
 
-    def __init__(self, text: str, links: tuple[str, ...]) -> None:
+    `links` is asked for the links when they are first needed.
+    """
+
+    def __init__(self, text: str, links: Callable[[], tuple[str, ...]] = tuple) -> None:
         self.text = text
-        self.links = links
+        self._links = links
+
+    @cached_property
+    def links(self) -> tuple[str, ...]:
+        """The links in their order."""
+        return self._links()
 
     def addresses(self, pattern: re.Pattern[str]) -> Iterator[Address]:
         """The addresses of the text, then those of its links; none of presence and none of a person's calls."""
@@ -108,7 +116,7 @@ def of_properties(event: MeetingEvent) -> Part:
 def _of_properties(event: MeetingEvent) -> Part:
     extensions = (event.properties.get(name) for name in _ICALENDAR_LINKS)
     links = (original(link.strip()) for link in extensions if isinstance(link, str) and len(link) < _LINK_LIMIT)
-    return Part("", (*property_links(event), *links))
+    return Part("", lambda: (*property_links(event), *links))
 
 
 def of_body(event: MeetingEvent) -> Part:
@@ -117,7 +125,7 @@ def of_body(event: MeetingEvent) -> Part:
 
 
 def _of_body(event: MeetingEvent) -> Part:
-    return Part(event.body.text, event.body.links)
+    return Part(event.body.text, lambda: event.body.links)
 
 
 def of_location(event: MeetingEvent) -> Part:
@@ -126,9 +134,11 @@ def of_location(event: MeetingEvent) -> Part:
 
 
 def _of_location(event: MeetingEvent) -> Part:
-    return Part(event.location, links_in(event.location))
+    return Part(event.location, lambda: links_in(event.location))
 
 
-def parts(event: MeetingEvent) -> tuple[Part, ...]:
-    """Properties, body and location."""
-    return of_properties(event), of_body(event), of_location(event)
+def parts(event: MeetingEvent) -> Iterator[Part]:
+    """Properties, body and location, each read when it is its turn."""
+    yield of_properties(event)
+    yield of_body(event)
+    yield of_location(event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from otjd.rules import types
 from otjd.rules.event import MeetingEvent
 from otjd.rules.meeting_type import MeetingType
-from otjd.rules.signs import absent
+from otjd.rules.signs import Signs
 
 KNOWN = (
     "pexipinfinity", "pexipservice", "teams", "teamssipguestjoin", "polyteamsbody", "ciscoteamsbody",
@@ -27,13 +27,20 @@ def supported() -> Mapping[str, MeetingType]:
 
 
 @cache
-def _absent() -> Callable[[MeetingEvent], frozenset[str]]:
-    return absent(supported().values())
+def _signs() -> Signs:
+    return Signs(supported().values())
 
 
 def may_be_of(event: MeetingEvent, name: str) -> bool:
     """Whether it is worth the time to look for a meeting of this type in an event; never wrongly False."""
-    return name not in event.once(_absent())
+    signs = _signs()
+    return (name not in signs.names or name in event.once(signs.in_properties)
+            or name in event.once(signs.seen).names)
+
+
+def may_hold(event: MeetingEvent, word: str) -> bool:
+    """Whether these ASCII letters in lower case may stand in text, links or location; never wrongly False."""
+    return word in event.once(_signs().seen).text
 
 
 def _found() -> Iterator[MeetingType]:

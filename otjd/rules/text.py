@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from otjd.meetings.model import Invitation
 from otjd.rules.html_body import BLOCK, LINE, LINKS_LIMIT, TARGET, Marked, read_html
@@ -31,39 +32,88 @@ _LOOKS_LIKE_HTML = re.compile(r"<(?:br|/?p|/?div|/?span|/?b|/a|/?ul|/?li|/?html|
                               re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BodyText:
     """A body, ready to be searched.
 
-    `text` is what a reader sees, `links` the targets of its links in their order, rewritten ones undone, `marked`
-    the text with every link in `<>` behind its label as Outlook writes it, `html` the source where there is one.
-    `quoted` holds the lines quoted with `>`, which are to be searched after the rest gave nothing. `restored` are
-    those links that may not stand in `marked` as they are.
+    `text` is what a reader sees, `marked` the text with every link in `<>` behind its label as Outlook writes it,
+    `html` the source where there is one, `targets` are those of its links as they stand there. `quoted` holds the
+    lines quoted with `>`, which are to be searched after the rest gave nothing.
     """
 
     text: str = ""
-    links: tuple[str, ...] = ()
-    html: str = ""
     marked: str = ""
+    html: str = ""
+    targets: tuple[str, ...] = ()
     quoted: BodyText | None = None
-    restored: tuple[str, ...] = ()
+
+    @cached_property
+    def links(self) -> tuple[str, ...]:
+        """The targets of its links in their order, rewritten ones undone."""
+        return _restored(self._found)
+
+    @cached_property
+    def restored(self) -> tuple[str, ...]:
+        """Those links that may not stand in `marked` as they are."""
+        if self.quoted is not None or len(self.marked) >= TEXT_LIMIT:
+            return self.links
+        known = frozenset(self._found)
+        return tuple(link for link in self.links if link not in known)
+
+    @cached_property
+    def _found(self) -> tuple[str, ...]:
+        return _found_in(self.marked, self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class RawBody:
+    """A body before it is laid out, in which can be seen at a fraction of the cost what is not in it.
+
+    `plain` and `html` are its forms, `read` is what the HTML holds, with plain blanks and nothing invisible.
+    """
+
+    plain: str
+    html: str
+    read: Marked
+
+    def searchable(self) -> tuple[str, ...]:
+        """Text and targets of links: every word that a BodyText of this body has in its text and, unless a mail
+        filter rewrote them, in its links."""
+        text = self.read.text.replace(TARGET, "").replace(BLOCK, "\n").replace(LINE, "\n")
+        other = self.plain if self.plain is not self.html or not text.strip() else ""
+        return text, _with_plain_blanks(visible(other)), visible("\n".join(self.read.targets))
+
+
+def read_raw(invitation: Invitation) -> RawBody:
+    """Read the body, the HTML form where there is one."""
+    plain, source = _forms(invitation)
+    if not source.strip():
+        return RawBody(plain, "", Marked(""))
+    read = read_html(source)
+    text = _with_plain_blanks(visible(read.text).replace("\n", " ").replace("\u2028", LINE))
+    return RawBody(plain, source, Marked(text, read.shown, read.targets))
+
+
+def lay_out(raw: RawBody) -> BodyText:
+    """Text, links and source of a body. The HTML form is preferred where it holds anything."""
+    if raw.html:
+        text, marked = _laid_out(raw.read)
+        read = _divided(text, marked, raw.html, raw.read.targets)
+        if read.text or read.links or not raw.plain.strip():
+            return read
+    text = _tidy(raw.plain)
+    return _divided(text, text, "", ())
 
 
 def read_body(invitation: Invitation) -> BodyText:
-    """Text, links and source of the body. The HTML form is preferred where it holds anything."""
-    plain, source = _forms(invitation)
-    if source.strip():
-        read = _read_html(source)
-        if read.text or read.links or not plain.strip():
-            return read
-    text = _tidy(plain)
-    return _divided(text, text, "", ())
+    """Text, links and source of the body."""
+    return lay_out(read_raw(invitation))
 
 
 def whole_text(invitation: Invitation) -> str:
     """The body as plain text, quoted lines where they stand, links in `<>` behind their labels."""
-    plain, source = _forms(invitation)
-    return (_laid_out(read_html(source))[1] if source.strip() else "") or _tidy(plain)
+    raw = read_raw(invitation)
+    return (_laid_out(raw.read)[1] if raw.html else "") or _tidy(raw.plain)
 
 
 def _forms(invitation: Invitation) -> tuple[str, str]:
@@ -78,32 +128,16 @@ def _is_html(plain: str) -> bool:
     return "<" in plain and _LOOKS_LIKE_HTML.search(plain) is not None and _DELIMITED.search(plain) is None
 
 
-def _read_html(source: str) -> BodyText:
-    read = read_html(source)
-    text, marked = _laid_out(read)
-    return _divided(text, marked, source, read.targets)
-
-
 def _divided(text: str, marked: str, source: str, targets: tuple[str, ...]) -> BodyText:
     if ">" not in text:
-        return _body(text, marked, source, targets)
+        return BodyText(text, marked, source, targets)
     own, quoted = _unquoted(text)
     own_marked, quoted_marked = (own, quoted) if marked is text else _unquoted(marked)
     inner = None
     if quoted.strip():
-        inner = _body(quoted, quoted_marked, "", ())
+        inner = BodyText(quoted, quoted_marked)
         targets = tuple(link for link in targets if link not in inner.links or f"<{link}>" in own_marked)
-    return _body(own, own_marked, source, targets, inner)
-
-
-def _body(text: str, marked: str, source: str, targets: tuple[str, ...],
-          quoted: BodyText | None = None) -> BodyText:
-    found = _found_in(marked, targets)
-    links = _restored(found)
-    known = frozenset(found)
-    whole = quoted is None and len(marked) < TEXT_LIMIT
-    restored = links if not whole else () if links == found else tuple(link for link in links if link not in known)
-    return BodyText(text, links, source, marked, quoted, restored)
+    return BodyText(own, own_marked, source, targets, inner)
 
 
 def _unquoted(text: str) -> tuple[str, str]:
@@ -187,7 +221,7 @@ def _laid_out(read: Marked) -> tuple[str, str]:
 
     The blocks that hold a target are laid out twice, all others once.
     """
-    text = _with_plain_blanks(visible(read.text).replace("\n", " ").replace("\u2028", LINE))
+    text = read.text
     if not read.shown:
         return (laid_out := _joined(_lines(text))), laid_out
     own: list[str] = []

@@ -50,7 +50,7 @@ def check(kind: str, text: str, **more: Any) -> None:
             continue
         host = outcome.match.alias.rpartition("@")[2].lower()
         body = MeetingEvent(meeting).body
-        assert host in OWN or host in unquote(unquote(f"{text} {more} {body}")).lower()
+        assert host in OWN or host in unquote(unquote(f"{text} {more} {body} {body.links}")).lower()
 
 
 @settings(max_examples=600, deadline=None)

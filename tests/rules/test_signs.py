@@ -18,13 +18,14 @@ from otjd.rules.fallback import FALLBACK, fallback
 from otjd.rules.invitation_json import invitation_from_json
 from otjd.rules.links import folded, may_be_rewritten
 from otjd.rules.meeting_type import Place
-from otjd.rules.registry import may_be_of, supported
-from tests.rules.support import damaged, invitation, rule
+from otjd.rules.registry import may_be_of, may_hold, supported
+from tests.rules.support import alias, damaged, invitation, rule
 
 WITH_SIGNS = sorted(name for name, found in supported().items() if found.signs)
 EXAMPLES = [found.example for found in supported().values() if found.example]
 SAMPLES = [path for folder in (Path(__file__).parent.parent / "data", Path(__file__).parents[3] / "shared")
            for path in sorted((folder / "invitations").glob("*.json"))]
+ASCII = re.compile(r"[a-z0-9.-]+")
 PIECES = st.sampled_from([
     "@", ".", "%40", "%2e", "&amp;", "\u017f", "\u212a", "\u0130", "\u0131", "\u200b", "&#46;", "<b>", "</b>", "<",
     ">", " ", "\n", "/", "?", "#", ":", "A", "1", "=", "https://", "sip:", "mailto:",
@@ -44,6 +45,9 @@ def unmissed(meeting: Invitation) -> None:
     for part in (event, event.quoted):
         if part is not None and fallback(part):
             assert may_be_of(part, FALLBACK)
+        if part is not None:
+            words = (word for place in part.places() for word in ASCII.findall(folded(place)))
+            assert all(may_hold(part, word) for word in words)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda p: p.stem)
@@ -77,6 +81,25 @@ def test_rewritten_and_encoded_signs_are_seen() -> None:
                  "nam01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fbluejeans%2Ecom%2F402817365",
                  "<sip:402817365%40bjn%2Evc>"):
         assert may_be_of(MeetingEvent(invitation(text)), "bluejeans")
+
+
+def test_a_word_that_only_tags_hold_together_is_seen() -> None:
+    event = MeetingEvent(invitation(html="<p>room@vc.<b>exam</b><a href='https://x.example/'>ple</a>&#46;com</p>"))
+    assert may_hold(event, "vc.example.com")
+    assert not may_hold(event, "vc.example.org")
+
+
+@pytest.mark.parametrize("name", ["teams", "zoom"])
+def test_a_meeting_that_its_properties_tell_is_found_without_a_look_at_its_body(name: str) -> None:
+    class Unread(str):
+        def __getitem__(self, _: object) -> str:
+            raise AssertionError("the body was read")
+
+    sip = {"entryPointType": "sip", "uri": "sip:92345678901@zoomcrc.com", "passcode": "1234"}
+    conference = {"entryPoints": [sip]}
+    properties = {"teams_vtc_conference_id": "1180924475"} if name == "teams" else {"conferenceData": conference}
+    meeting = invitation(Unread("Join"), html=Unread("<p>Join</p>"), properties=properties)
+    assert alias(meeting, rule(name, domain="vc.example.com")) is not None
 
 
 def test_folding_agrees_with_expressions_that_ignore_letter_case() -> None:

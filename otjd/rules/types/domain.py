@@ -7,6 +7,7 @@ import re
 from otjd.rules.event import MeetingEvent
 from otjd.rules.fallback import has_case
 from otjd.rules.meeting_type import Clock, Finder, Found, MeetingType, Place
+from otjd.rules.registry import may_hold
 from otjd.rules.rule import Rule, RuleError
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -27,6 +28,8 @@ def _prepare(rule: Rule, _: Clock) -> Finder:
                       re.IGNORECASE)
 
     def find(event: MeetingEvent) -> Found | None:
+        if not may_hold(event, domain):
+            return None
         return next((found for place in event.places() if "@" in place and (found := _first(host, place))), None)
 
     return find

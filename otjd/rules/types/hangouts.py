@@ -46,7 +46,7 @@ def _of_google(event: MeetingEvent, own: str) -> dict[str, str] | None:
     entries = list(_entries(event))
     for entry in entries:
         uri = entry.get("uri")
-        for found in Part("", (uri.strip(),)).addresses(_ADDRESS) if isinstance(uri, str) else ():
+        for found in _of_link(uri).addresses(_ADDRESS) if isinstance(uri, str) else ():
             if not _OF_OTHERS.fullmatch(found.domain):
                 return _variables(found)
     for entry in entries:
@@ -54,6 +54,10 @@ def _of_google(event: MeetingEvent, own: str) -> dict[str, str] | None:
         if own and not entry.get("uri") and isinstance(pin, str) and _PIN.fullmatch(pin):
             return {"meeting_id": pin, "domain": own}
     return None
+
+
+def _of_link(uri: str) -> Part:
+    return Part("", lambda: (uri.strip(),))
 
 
 def _of_text(event: MeetingEvent, own: str) -> dict[str, str] | None:

@@ -63,7 +63,7 @@ def _parts(event: MeetingEvent) -> Iterator[Part]:
     yield of_properties(event)
     capabilities = event.properties.get("uc_capabilities")
     if isinstance(capabilities, str):
-        yield Part(html.unescape(capabilities[:_BLOB_LIMIT]), ())
+        yield Part(html.unescape(capabilities[:_BLOB_LIMIT]))
 
 
 TYPE = MeetingType("webex", by(find), variables=("meeting_id", "domain"),
