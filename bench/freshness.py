@@ -28,8 +28,10 @@ from bench.support import real_systems
 from bench.support.real_systems import Trial
 from otjd.gather.pace import DAY_S, Costs, Pace
 from otjd.gather.planner import Planner
+from otjd.protocol.google_calendar import REQUESTS_A_MINUTE
 from tests.gather.day import HOUR_S, Day, quantile
 
+MINUTE_S = 60
 SETTLING_S = 3 * HOUR_S
 """Time after the last change until a change that is still unknown counts as missed."""
 
@@ -54,8 +56,9 @@ class System:
     planner: type[Planner] = Planner
 
 
-SYSTEMS = (System("formula", 0, 1_000_000, nodes=2, planner=InTurn), System("google", 50, 900_000, 600),
-           System("graph", 20, 1_000_000), System("exchange", 100, 1_000_000))
+SYSTEMS = (System("formula", 0, 1_000_000, nodes=2, planner=InTurn),
+           System("google", 50, 900_000, REQUESTS_A_MINUTE), System("graph", 20, 1_000_000),
+           System("exchange", 100, 1_000_000))
 
 
 def run(system: System, rooms: int, hours: float, scale: float) -> None:
@@ -73,15 +76,18 @@ def run(system: System, rooms: int, hours: float, scale: float) -> None:
           f" {system.nodes * outcome.most_in_a_day:12,}"
           f" {quantile(late, 0.5):8.1f} {quantile(late, 0.95):8.1f} {quantile(late, 0.99):8.1f} {max(late):8.1f}"
           f" {quantile(near, 0.5):8.1f} {quantile(near, 0.95):8.1f} {outcome.changes:8,} {outcome.missed:7}"
+          f" {outcome.near_s / MINUTE_S / seconds * DAY_S:11,.0f}"
           f" {(time.process_time() - used) / seconds:8.4f} {time.perf_counter() - begun:7.1f}")
 
 
 def compressed(rooms: int, hours: float, scale: float, only: str | None) -> None:
     """A day of each system, in the time that it takes to compute."""
-    print(f"{rooms} rooms, {hours:g} h; seconds from the change to the delivery; 'near': of title,"
-          " link or body of a meeting that starts within an hour")
+    print(f"{rooms} rooms, {hours:g} h; seconds from the change to the delivery; 'near': of title, link or body of\n"
+          "a meeting that starts within an hour; 'minutely': requests a day that would read the rooms of all such\n"
+          "meetings once a minute")
     print(f"{'system':10} {'requests/day':>12} {'most in 24 h':>12} {'p50':>8} {'p95':>8} {'p99':>8} {'max':>8}"
-          f" {'near p50':>8} {'near p95':>8} {'changes':>8} {'missed':>7} {'CPU s/s':>8} {'took s':>7}")
+          f" {'near p50':>8} {'near p95':>8} {'changes':>8} {'missed':>7} {'minutely':>11} {'CPU s/s':>8}"
+          f" {'took s':>7}")
     for system in SYSTEMS:
         if only in {None, system.name}:
             run(system, rooms, hours, scale)

@@ -29,6 +29,7 @@ NAME = "calendars"
 AHEAD = timedelta(days=1)
 HOUR_S = 3600.0
 DAY_S = 86_400
+SAMPLED_S = 600.0
 
 
 @dataclass(slots=True)
@@ -127,12 +128,14 @@ def invitation(booking: Booking) -> Invitation:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a day cost and brought: seconds from a change to its delivery."""
+    """What a day cost and brought: seconds from a change to its delivery, and for how many seconds rooms had a
+    meeting that starts within an hour, all rooms added up."""
 
     requests: int = 0
     most_in_a_day: int = 0
     late_s: list[float] = field(default_factory=list)
     near_content_late_s: list[float] = field(default_factory=list)
+    near_s: float = 0.0
     changes: int = 0
     missed: int = 0
 
@@ -177,6 +180,7 @@ class Day:
         for email in self.emails:
             for _ in range(meetings):
                 self.book(email, self.chance.uniform(7, 19) * HOUR_S)
+        self.clock.callLater(SAMPLED_S, self._count_near)
 
     def now(self) -> datetime:
         return DAWN + timedelta(seconds=self.clock.seconds()) + self.offset
@@ -256,6 +260,13 @@ class Day:
 
         if times:
             self.clock.callLater(times[0] - self.clock.seconds(), next_one, 0)
+
+    def _count_near(self) -> None:
+        now_s = self.clock.seconds()
+        self.outcome.near_s += SAMPLED_S * sum(
+            any(now_s < b.start_s <= now_s + HOUR_S for b in room.bookings.values())
+            for room in self.source.rooms.values())
+        self.clock.callLater(SAMPLED_S, self._count_near)
 
     # running
 
