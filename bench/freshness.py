@@ -82,9 +82,9 @@ def run(system: System, rooms: int, hours: float, scale: float) -> None:
 
 def compressed(rooms: int, hours: float, scale: float, only: str | None) -> None:
     """A day of each system, in the time that it takes to compute."""
-    print(f"{rooms} rooms, {hours:g} h; seconds from the change to the delivery; 'near': of title, link or body of\n"
-          "a meeting that starts within an hour; 'minutely': requests a day that would read the rooms of all such\n"
-          "meetings once a minute")
+    print(f"{rooms} rooms, {hours:g} h; seconds from the change to the delivery; 'near': of title, link or\n"
+          "body of a meeting that starts within an hour; 'minutely': requests a day that would read the rooms of\n"
+          "all such meetings once a minute")
     print(f"{'system':10} {'requests/day':>12} {'most in 24 h':>12} {'p50':>8} {'p95':>8} {'p99':>8} {'max':>8}"
           f" {'near p50':>8} {'near p95':>8} {'changes':>8} {'missed':>7} {'minutely':>11} {'CPU s/s':>8}"
           f" {'took s':>7}")
