@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from otjd.meetings.model import CalendarItemType, Meeting
 from otjd.protocol import ews_ids
@@ -46,16 +46,18 @@ class Shown:
     location: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Bodies:
+class Bodies(Protocol):
     """The two forms of a body; both may be empty."""
 
-    text: str
-    html: str
+    @property
+    def text(self) -> str:
+        """Plain."""
+        ...
 
-    def of(self, body_type: BodyType) -> str:
-        """One of the forms."""
-        return self.html if body_type is BodyType.HTML else self.text
+    @property
+    def html(self) -> str:
+        """A document."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,8 @@ def _extended_property(field: ExtendedField, value: str) -> str:
 
 
 def _body(name: str, body_type: BodyType, bodies: Bodies) -> str:
-    return f'<t:{name} BodyType="{body_type}">{text(bodies.of(body_type))}</t:{name}>'
+    body = bodies.html if body_type is BodyType.HTML else bodies.text
+    return f'<t:{name} BodyType="{body_type}">{text(body)}</t:{name}>'
 
 
 @lru_cache(maxsize=8192)  # the same people and rooms come again and again

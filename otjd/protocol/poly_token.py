@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 BEGIN = "--=BEGIN POLYCOM VMR ENCODED TOKEN=--"
 END = "--=END POLYCOM VMR ENCODED TOKEN=--"
@@ -22,8 +22,10 @@ def encode_token(values: Mapping[str, str], *, line_ending: str = CRLF, wrap: in
     `line_ending` ends each line of the encoded text, the last one too: readers lose an unterminated line. `wrap`
     is the number of base64 characters on a line, 0 for all on one.
     """
-    lines = "".join(f"{_BLANK.sub(' ', key)}={_BLANK.sub(' ', value)}{line_ending}"
-                    for key, value in values.items())
+    pairs: Iterable[tuple[str, str]] = values.items()
+    if _BLANK.search("".join((*values, *values.values()))):
+        pairs = ((_BLANK.sub(" ", key), _BLANK.sub(" ", value)) for key, value in pairs)
+    lines = "".join([f"{key}={value}{line_ending}" for key, value in pairs])
     encoded = base64.b64encode(lines.encode("utf-8", "replace")).decode("ascii")
     width = wrap if wrap > 0 else max(1, len(encoded))
     wrapped = [encoded[i:i + width] for i in range(0, len(encoded), width)]

@@ -42,7 +42,7 @@ class EwsSettings:
     server_version: str = "15.1.2507.6"
     tolerate_unknown_versions: bool = False
     limits: Limits = field(default_factory=Limits)
-    details_kept: int = 4_000
+    details_kept: int = 16_000
     subscriptions_per_user: int = 20
     streams_per_user: int = 10
     heartbeat_s: float = 45.0

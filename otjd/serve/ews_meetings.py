@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from otjd.meetings.model import Meeting, Room
+from otjd.meetings.model import Meeting
 from otjd.protocol.ews_ids import item_change_key
 from otjd.protocol.ews_items import (
-    Bodies,
     ItemText,
     Shown,
     extended_properties,
@@ -43,7 +42,7 @@ class MeetingTexts:
     def __init__(self, join_details: JoinDetails, limit: int) -> None:
         self._join_details = join_details
         self._limit = limit
-        self._kept: dict[tuple[Room, JoinStyle, str], tuple[Meeting, Details]] = {}
+        self._kept: dict[tuple[str, JoinStyle], Details] = {}
 
     def for_list(self, account: Account, meeting: Meeting, extended: Sequence[ExtendedField]) -> str:
         """The item as FindItem shows it."""
@@ -54,7 +53,7 @@ class MeetingTexts:
         details, mime = self._details(account, meeting), ""
         if shape.mime_content:
             mime = mime_content(meeting, account.room.email, dial_uri(meeting), details.text)
-        return item_with_bodies(self._item(account, meeting), Bodies(details.text, details.html), shape,
+        return item_with_bodies(self._item(account, meeting), details, shape,
                                 self._extended(account, meeting, shape.extended), mime)
 
     def change_key(self, meeting: Meeting, style: JoinStyle) -> str:
@@ -71,15 +70,15 @@ class MeetingTexts:
         return extended_properties(meeting, self._details(account, meeting).tokens, fields) if fields else ""
 
     def _details(self, account: Account, meeting: Meeting) -> Details:
-        key = (account.room, account.style, meeting.id)
+        key = (meeting.id, account.style)
         kept = self._kept.get(key)
         # the cache hands out the same object as long as nothing visible changed
-        if kept is not None and kept[0] is meeting:
-            return kept[1]
+        if kept is not None and kept.meeting is meeting:
+            return kept
         details = self._join_details.of(meeting, account.style)
         self._kept.pop(key, None)
         if len(details.text) <= KEPT_LENGTH:
             if len(self._kept) >= self._limit:
                 del self._kept[next(iter(self._kept))]
-            self._kept[key] = (meeting, details)
+            self._kept[key] = details
         return details

@@ -19,6 +19,7 @@ from otjd.serve.join_style import APPEND, AUTO, DROP, USUAL, JoinStyle
 BODY_LIMIT = 20_000
 """Characters of a body."""
 
+_LINE_END = "\r\n"
 _SCHEMES = ("sip:", "sips:", "h323:", "tel:")
 _OWN_TEMPLATES = ("hdx", "trio")  # of the others nothing is known that asks for another text than the common one
 
@@ -33,22 +34,38 @@ def dial_uri(meeting: Meeting) -> str:
     """What to dial as a URI, such as `sip:room@video.example.com`; empty where there is nothing to dial."""
     if not meeting.alias:
         return ""
-    if meeting.alias.lower().startswith(_SCHEMES):
+    if ":" in meeting.alias and meeting.alias.lower().startswith(_SCHEMES):
         return meeting.alias
     return f"{'h323' if meeting.dial_protocol is DialProtocol.H323 else 'sip'}:{meeting.alias}"
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The join details of one meeting. Lines of `text` end with CRLF, as Exchange's do; `html` is a document.
+    """The join details of one meeting for endpoints of one style. Lines of `text` end with CRLF, as Exchange's do.
 
-    All is empty where there is nothing to dial and the template says nothing about that.
+    All is empty where there is nothing to dial and the template says nothing about that. What few endpoints ask
+    for is made when they do: the details of thousands of meetings are kept.
     """
 
-    uri: str
+    meeting: Meeting
+    style: JoinStyle
     text: str
-    html: str
-    tokens: Mapping[str, str]
+
+    @property
+    def uri(self) -> str:
+        """What to dial."""
+        return dial_uri(self.meeting)
+
+    @property
+    def html(self) -> str:
+        """The lines of `text` as a document."""
+        return _html(self.text.split(_LINE_END)) if self.text else ""
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """The POLYCOM-* properties."""
+        alias = self.uri.partition(":")[2]
+        return poly_token.vmr_values(alias, split=_is_split(self.uri, self.style.split)) if alias else {}
 
 
 class _Family:
@@ -119,8 +136,7 @@ class JoinDetails:
         else:
             lines = self._lines(meeting, style, uri, alias)
             lines += ([""] if lines and original else []) + original
-        tokens = poly_token.vmr_values(alias, split=_is_split(uri, style.split)) if alias else {}
-        return Details(uri, "\r\n".join(lines), _html(lines), tokens)
+        return Details(meeting, style, _LINE_END.join(lines))
 
     def _family(self, style: JoinStyle) -> _Family:
         return self._families.get(style.family) or self._families[AUTO]
@@ -161,8 +177,6 @@ def _render_built_in(template: Template, variables: Mapping[str, object]) -> str
 
 
 def _html(lines: list[str]) -> str:
-    """The same lines as a document; empty for none."""
-    if not lines:
-        return ""
+    """The same lines as a document."""
     inside = "<br>\r\n".join(escape(line, quote=False) for line in lines)
     return f"<html><body>{inside}</body></html>"
