@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 MD5 = "MD5"
 SHA_256 = "SHA-256"
@@ -19,9 +20,13 @@ SHA_256 = "SHA-256"
 NONCE_RANDOM_BYTES = 12
 """Random bytes that `make_nonce` needs."""
 
-_HASHES = {MD5: "md5", SHA_256: "sha256"}
+_HASHES = {MD5: hashlib.md5, SHA_256: hashlib.sha256}
 _PARAMETER = re.compile(
     r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))[ \t]*(?:,[ \t,]*|\Z)')
+# nothing in it goes back: to search what does not match it would take time by the square of its length
+_PARAMETERS = re.compile(
+    r'(?:[ \t]*+[!#$%&\'*+.^_`|~0-9A-Za-z-]++[ \t]*+=[ \t]*+'
+    r'(?:"(?:[^"\\]|\\.)*+"|[^\s",]*+)[ \t]*+(?:,[ \t,]*+|\Z))*+')
 _REQUIRED = ("username", "realm", "nonce", "uri", "response", "qop", "nc", "cnonce")
 _NONCE = re.compile(r"([0-9a-f]{12})[0-9a-f]{24}([0-9a-f]{32})")
 _COUNT = re.compile(r"[0-9A-Fa-f]{1,8}")
@@ -68,13 +73,12 @@ def read_credentials(parameters: str) -> DigestCredentials:
 
     :raises DigestError: it is malformed, or asks for something other than qop=auth with MD5 or SHA-256.
     """
-    found = _parameters(parameters)
-    if "username*" in found or found.get("userhash", ("", ""))[1].lower() == "true":
+    written, values = _parameters(parameters)
+    if "username*" in values or values.get("userhash", "").lower() == "true":
         raise DigestError("an encoded or hashed user name, which is not supported")
-    missing = [name for name in _REQUIRED if not found.get(name, ("", ""))[1]]
+    missing = [name for name in _REQUIRED if not values.get(name)]
     if missing:
         raise DigestError(f"no {' and no '.join(missing)}")
-    values = {name: value for name, (_, value) in found.items()}
     algorithm = values.get("algorithm", MD5).upper()
     if algorithm not in _HASHES:
         raise DigestError(f"algorithm {algorithm[:20]!r}; expected MD5 or SHA-256")
@@ -83,43 +87,51 @@ def read_credentials(parameters: str) -> DigestCredentials:
     if not _COUNT.fullmatch(values["nc"]) or int(values["nc"], 16) == 0:
         raise DigestError(f"nc {values['nc'][:20]!r}; expected up to 8 hexadecimal digits, from 1 on")
     return DigestCredentials(
-        usernames=tuple(dict.fromkeys(found["username"])), realm=values["realm"], nonce=values["nonce"],
-        uri=values["uri"], response=values["response"], algorithm=algorithm, qop=values["qop"],
-        nc=values["nc"], cnonce=values["cnonce"])
+        usernames=tuple(dict.fromkeys((written["username"], values["username"]))), realm=values["realm"],
+        nonce=values["nonce"], uri=values["uri"], response=values["response"], algorithm=algorithm,
+        qop=values["qop"], nc=values["nc"], cnonce=values["cnonce"])
 
 
-def _parameters(text: str) -> dict[str, tuple[str, str]]:
+def _parameters(text: str) -> tuple[dict[str, str], dict[str, str]]:
     """Every parameter as it stands and unescaped, by its name in lower case."""
-    found: dict[str, tuple[str, str]] = {}
     text = text.strip(" \t,")
-    position = 0
-    while position < len(text):
-        match = _PARAMETER.match(text, position)
-        if match is None:
-            raise DigestError("a parameter that cannot be read")
-        name, quoted, plain = match[1].lower(), match[2], match[3]
-        if name in found:
-            raise DigestError(f"parameter {name[:20]!r} twice")
-        if len(found) == _PARAMETERS_LIMIT:
-            raise DigestError("too many parameters")
-        written = plain if quoted is None else quoted
-        found[name] = (written, _ESCAPED.sub(r"\1", written) if quoted and "\\" in quoted else written)
-        position = match.end()
-    return found
+    if not _PARAMETERS.fullmatch(text):
+        raise DigestError("a parameter that cannot be read")
+    found = _PARAMETER.findall(text)
+    if len(found) > _PARAMETERS_LIMIT:
+        raise DigestError("too many parameters")
+    written = {name.lower(): quoted or plain for name, quoted, plain in found}
+    if len(written) < len(found):
+        names = [name.lower() for name, _, _ in found]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DigestError(f"parameter {twice[:20]!r} twice")
+    if "\\" not in text:
+        return written, written
+    return written, {name.lower(): _ESCAPED.sub(r"\1", quoted) or plain for name, quoted, plain in found}
 
 
-def is_right(credentials: DigestCredentials, *, password: str, method: str) -> bool:
-    """Whether `credentials` prove the password for a request of this method, in time that tells nothing.
+def proven_secret(credentials: DigestCredentials, *, password: str, method: str) -> bytes:
+    """What of the password these credentials of a request of this method prove that they know, for `is_proven`;
+    empty where they do not, after a time that tells nothing.
 
     :raises ValueError: this system refuses the algorithm, as MD5 under FIPS.
     """
-    given = credentials.response.lower().encode("latin-1", "replace")
-    right = False
+    proven = b""
     for username in credentials.usernames:
-        for secret in _encodings(password):
-            expected = _response(credentials, username.encode("latin-1", "replace"), secret, method)
-            right |= hmac.compare_digest(given, expected.encode())
-    return right
+        for encoded in _encodings(password):
+            secret = _digest(credentials.algorithm, _sent(username), _sent(credentials.realm), encoded)
+            if is_proven(credentials, secret, method=method):
+                proven = secret
+    return proven
+
+
+def is_proven(credentials: DigestCredentials, secret: bytes, *, method: str) -> bool:
+    """Whether `credentials` for a request of this method are made with a secret: the digest of user name, realm
+    and password (RFC 7616, section 3.4.2). The time that it takes tells nothing."""
+    right = _digest(credentials.algorithm, secret, _sent(credentials.nonce), _sent(credentials.nc),
+                    _sent(credentials.cnonce), _sent(credentials.qop),
+                    _of_request(credentials.algorithm, method, credentials.uri))
+    return hmac.compare_digest(_sent(credentials.response.lower()), right)
 
 
 def _encodings(password: str) -> tuple[bytes, ...]:
@@ -131,18 +143,17 @@ def _encodings(password: str) -> tuple[bytes, ...]:
         return (encoded,)
 
 
-def _response(credentials: DigestCredentials, username: bytes, password: bytes, method: str) -> str:
-    """The right response (RFC 7616, section 3.4.1)."""
-    def digest(*parts: bytes) -> bytes:
-        return hashlib.new(_HASHES[credentials.algorithm], b":".join(parts)).hexdigest().encode()
+@lru_cache(maxsize=64)  # nearly all ask for the same
+def _of_request(algorithm: str, method: str, uri: str) -> bytes:
+    return _digest(algorithm, _sent(method), _sent(uri))
 
-    def sent(text: str) -> bytes:
-        return text.encode("latin-1", "replace")
 
-    secret = digest(username, sent(credentials.realm), password)
-    request = digest(sent(method), sent(credentials.uri))
-    return digest(secret, sent(credentials.nonce), sent(credentials.nc), sent(credentials.cnonce),
-                  sent(credentials.qop), request).decode()
+def _digest(algorithm: str, *parts: bytes) -> bytes:
+    return _HASHES[algorithm](b":".join(parts)).hexdigest().encode()
+
+
+def _sent(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
 
 
 def make_nonce(secret: bytes, now: datetime, random: bytes) -> str:
@@ -160,7 +171,7 @@ def nonce_time(secret: bytes, nonce: str) -> datetime | None:
 
 
 def _seal(secret: bytes, stem: str) -> str:
-    return hmac.new(secret, f"otjd digest nonce {stem}".encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(secret, f"otjd digest nonce {stem}".encode(), "sha256").hex()[:32]
 
 
 class NonceCounts:
@@ -180,6 +191,11 @@ class NonceCounts:
 
     def __len__(self) -> int:
         return len(self._used)
+
+    def made(self, nonce: str) -> datetime | None:
+        """When a nonce was made that is remembered; None for any other."""
+        used = self._used.get(nonce)
+        return used[0] if used is not None else None
 
     def use(self, nonce: str, made: datetime, count: int, now: datetime) -> bool:
         """Note a use of `nonce`, which was made at `made`; False if this count was used, or may have been."""
@@ -212,7 +228,7 @@ def names_same_target(uri: str, target: str) -> bool:
 
     Either may be absolute; letter case and percent-encoding count for nothing, as in our own paths.
     """
-    return _path(uri) == _path(target)
+    return uri == target or _path(uri) == _path(target)
 
 
 def _path(target: str) -> str:

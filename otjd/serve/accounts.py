@@ -35,11 +35,12 @@ class Accounts:
 
     def find(self, username: str, domain: str = "") -> Account | None:
         """The account that is meant, or None."""
-        for name in spellings(username, domain):
-            account = self._by_name.get(name)
-            if account is not None:
-                return account
-        return None
+        found = self._by_name.get(username)
+        return found if found is not None else self._find_spelled(username, domain)
+
+    def _find_spelled(self, username: str, domain: str) -> Account | None:
+        names = filter(self._by_name.__contains__, spellings(username, domain))
+        return next((self._by_name[name] for name in names), None)
 
     def similar(self, username: str, domain: str = "") -> str | None:
         """The name of an account that differs in letter case alone, or None."""

@@ -34,13 +34,25 @@ class Handshake:
     challenge: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What an account's Digest credentials proved last, and in which form: it spares them a part of the way."""
+
+    account: Account
+    usernames: tuple[str, ...]
+    algorithm: str
+    secret: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class Connection:
-    """What a connection carries from one request to the next. NTLM authenticates it as a whole, for `address`."""
+    """What a connection carries from one request to the next. NTLM authenticates it as a whole, for `address`;
+    Digest does not: with it `proven` is no more than a shorter way to the same verdict."""
 
     handshake: Handshake | None = None
     account: Account | None = None
     address: str = ""
+    proven: Proven | None = None
 
     def forget(self) -> None:
         """Let nobody be signed in."""
@@ -155,6 +167,7 @@ class Digest:
         self._now = now
         self._random_bytes = random_bytes
         self._nobody = random_bytes(16).hex()
+        self._nobodys_secret = self._nobody.encode()
         self._counts = digest.NonceCounts(NONCE_LIFETIME)
         self.sha256 = sha256
 
@@ -164,7 +177,7 @@ class Digest:
         return tuple(digest.challenge(realm=self._realm, nonce=nonce, algorithm=algorithm, stale=stale)
                      for algorithm in self._algorithms())
 
-    def verdict(self, login: Login, connection: Connection, accounts: Accounts) -> Verdict:  # noqa: ARG002
+    def verdict(self, login: Login, connection: Connection, accounts: Accounts) -> Verdict:
         """Judge a response to a nonce that any node with our secret made."""
         try:
             given = digest.read_credentials(login.credentials)
@@ -173,15 +186,32 @@ class Digest:
         fault = self._fault(given, login)
         if fault:
             return Verdict(reason=f"malformed Digest credentials: {fault}")
-        names = [_readable(name.encode("latin-1", "replace")) for name in given.usernames]
+        names = [name if name.isascii() else _readable(name.encode("latin-1", "replace"))
+                 for name in given.usernames]
         account = next(filter(None, map(accounts.find, names)), None)
-        password = account.password if account is not None else self._nobody
-        right = digest.is_right(given, password=password, method=login.method)
-        if account is None or not right:
+        if not self._is_right(given, account, login.method, connection) or account is None:
             return refused(accounts, account, names[-1])
         if not self._is_fresh(given):
             return Verdict(account, stale=True, reason="nonce expired or used before")
         return Verdict(account, right=True)
+
+    def _is_right(self, given: digest.DigestCredentials, account: Account | None, method: str,
+                  connection: Connection) -> bool:
+        """The short way first, and the whole way after it: also for those who have no short way, as it would tell
+        them apart."""
+        proven = connection.proven
+        if proven is not None and (proven.account is not account or proven.usernames != given.usernames
+                                   or proven.algorithm != given.algorithm):
+            proven = None
+        secret = self._nobodys_secret if proven is None else proven.secret
+        if digest.is_proven(given, secret, method=method) and proven is not None:
+            return True
+        password = self._nobody if account is None else account.password
+        secret = digest.proven_secret(given, password=password, method=method)
+        if account is None or not secret:
+            return False
+        connection.proven = Proven(account, given.usernames, given.algorithm, secret)
+        return True
 
     def _fault(self, given: digest.DigestCredentials, login: Login) -> str:
         if given.realm != self._realm:
@@ -196,7 +226,8 @@ class Digest:
         return (digest.MD5, digest.SHA_256) if self.sha256 else (digest.MD5,)
 
     def _is_fresh(self, given: digest.DigestCredentials) -> bool:
-        made, now = digest.nonce_time(self._secret, given.nonce), self._now()
+        made = self._counts.made(given.nonce) or digest.nonce_time(self._secret, given.nonce)
+        now = self._now()
         if made is None or not -NONCE_SKEW <= now - made <= NONCE_LIFETIME:
             return False
         return self._counts.use(given.nonce, made, given.count, now)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -153,16 +153,45 @@ def test_an_unknown_user_costs_the_same_computation(monkeypatch: pytest.MonkeyPa
     from otjd.protocol import ntlm as ntlm_protocol
 
     calls: list[str] = []
-    for module in (digest_protocol, ntlm_protocol):
-        def counted(*arguments: Any, original: Any = module.is_right, **more: Any) -> Any:
-            calls.append("is_right")
+    def counted(original: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any, **more: Any) -> Any:
+            calls.append("computed")
             return original(*arguments, **more)
 
-        monkeypatch.setattr(module, "is_right", counted)
-    for username in ("boardroom", "nobody"):
-        World().sign_in("digest", username, "wrong")
-        World().sign_in("ntlm", username, "wrong")
-    assert len(calls) == 4
+        return counting
+
+    monkeypatch.setattr(digest_protocol, "_digest", counted(digest_protocol._digest))
+    monkeypatch.setattr(ntlm_protocol, "is_right", counted(ntlm_protocol.is_right))
+
+    def cost(scheme: str, username: str, world: World) -> int:
+        challenge = next(c for c in world.refused().challenges if c.startswith("Digest"))
+        before = len(calls)
+        if scheme == "ntlm":
+            world.ntlm(username, "wrong")
+        else:
+            world.ask(digest(challenge, username, "wrong"))
+        return len(calls) - before
+
+    signed_in = World()
+    signed_in.digest("boardroom", "poly-secret")
+    for scheme in ("digest", "ntlm"):
+        World().sign_in(scheme, "boardroom", "wrong")  # what is remembered of no user is remembered from now on
+        worlds = (World(), "boardroom"), (World(), "nobody"), (signed_in, "boardroom"), (signed_in, "nobody")
+        costs = {cost(scheme, username, world) for world, username in worlds}
+        assert len(costs) == 1, costs
+        assert 0 not in costs
+
+
+def test_a_connection_whose_last_request_was_right_lets_no_other_password_in() -> None:
+    world = World()
+    for username, password, is_let_in in (
+            ("boardroom", "poly-secret", True), ("boardroom", "wrong", False), ("Studio", "poly-secret", False),
+            ("Studio", "stüdio-ß", True), ("DOMAIN\\boardroom", "poly-secret", True),
+            ("boardroom", "poly-secret", True)):
+        assert isinstance(world.digest(username, password), Accepted) is is_let_in, username
+    world.authenticator.reconfigure([account("boardroom", "new")], schemes=("digest",))
+    assert isinstance(world.digest("boardroom", "poly-secret"), Refused)
+    assert isinstance(world.digest("boardroom", "new"), Accepted)
 
 
 @pytest.mark.parametrize("scheme", ["digest", "basic"])
