@@ -28,7 +28,7 @@ from otjd.serve.calls import NoticeService, Service
 from otjd.serve.ews import EwsService, EwsSettings
 from otjd.serve.ews_subscriptions import Subscriptions
 from otjd.serve.limits import Limits
-from otjd.serve.ports import ProxyFactory, TlsFactory
+from otjd.serve.ports import ProxyFactory, TlsFactory, listen
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import CertificateError, ReloadingContextFactory
 from otjd.serve.wire_log import WireLog
@@ -189,7 +189,8 @@ class Listeners:
         try:
             if place.certificates:
                 context = ReloadingContextFactory(*place.certificates, minimum_tls=place.minimum_tls)
-            port = self._reactor.listenTCP(place.port, self._factory(place, context), BACKLOG, place.address)
+            port = listen(self._reactor, place.port, self._factory(place, context), backlog=BACKLOG,
+                          interface=place.address)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             raise CannotOpenError(f"{place} ({place.kind}) cannot be listened on: {reason}. Is another process "

@@ -6,6 +6,8 @@ has a time by which it must have arrived, and a refusal reaches a client that is
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -13,7 +15,8 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
+from twisted.web.http import HTTPChannel, Request, datetimeToString
+from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from otjd.serve.limits import Limits
@@ -62,6 +65,10 @@ class BoundedRequest(Request):
 
     channel: Any
     content: BytesIO
+    is_whole = False
+    """Whether it was answered with `answer`, whose length is told."""
+
+    _sent_head = b""
 
     def gotLength(self, length: int | None) -> None:
         """The headers were read: refuse what is announced as too long."""
@@ -87,6 +94,55 @@ class BoundedRequest(Request):
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
         self.channel.factory.serve(self)
+
+    def begin(self, status: int, content_type: str) -> None:
+        """Begin an answer that is written in parts."""
+        self.setResponseCode(status)
+        for name, value in (*_USUAL, (b"Date", _date(int(time.time()))), (b"Content-Type", content_type.encode())):
+            self.responseHeaders.setRawHeaders(name, (value,))
+
+    def answer(self, status: int, body: bytes, content_type: str) -> None:
+        """Send a whole answer, in one write. `responseHeaders` go with it; those that all answers have are written
+        as they stand."""
+        self.setResponseCode(status)
+        head = [b"%b %d %b\r\n" % (self.clientproto, status, self.code_message)]
+        head += [b"%b: %b\r\n" % (name, value)
+                 for name, values in self.responseHeaders.getAllRawHeaders() for value in values]
+        head.append(_usual_head(int(time.time()), content_type))
+        head.append(b"Content-Length: %d\r\n\r\n" % len(body))
+        self._sent_head = b"".join(head)
+        self.startedWriting, self.is_whole = 1, True
+        if not self._disconnected:
+            self.channel.write(self._sent_head if self.method == b"HEAD" else self._sent_head + body)
+        self.finish()  # type: ignore[no-untyped-call]
+
+    def sent_headers(self) -> list[tuple[str, str]]:
+        """The headers of the answer, once it has begun."""
+        if not self.is_whole:
+            return header_texts(self.responseHeaders)
+        lines = self._sent_head.decode("latin-1").split("\r\n")[1:-2]
+        return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+
+
+def header_texts(headers: Headers) -> list[tuple[str, str]]:
+    """Every header with each of its values."""
+    return [(name.decode("latin-1"), value.decode("latin-1"))
+            for name, values in headers.getAllRawHeaders() for value in values]
+
+
+_USUAL = ((b"Server", b"otjd"), (b"Cache-Control", b"private"))
+
+
+@lru_cache(maxsize=16)
+def _usual_head(second: int, content_type: str) -> bytes:
+    usual = [*_USUAL, (b"Date", _date(second))]
+    if content_type:
+        usual.append((b"Content-Type", content_type.encode()))
+    return b"".join(b"%b: %b\r\n" % header for header in usual)
+
+
+def _date(second: int) -> bytes:
+    return bytes(datetimeToString(second))  # type: ignore[no-untyped-call]
 
 
 @implementer(IHandshakeListener)
@@ -190,7 +246,7 @@ class LimitedChannel(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         """A request was answered; without a length an answer of HTTP/1.0 ends with its connection."""
-        if request.clientproto == b"HTTP/1.0" and not request.responseHeaders.hasHeader(b"content-length"):
+        if request.clientproto == b"HTTP/1.0" and not request.is_whole:
             self.persistent = False
         super().requestDone(request)  # type: ignore[no-untyped-call]
 

@@ -1,15 +1,17 @@
-"""What lies between a port and the site: the PROXY header of a load balancer, and TLS."""
+"""What lies between a port and the site: connections that send at once, the PROXY header of a balancer, TLS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IProtocolFactory, IReactorTime
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from otjd.protocol.proxy_header import ProxyHeaderError, read_proxy_header
@@ -21,8 +23,111 @@ HEADER_S = 10.0
 """How long a PROXY header may take to arrive; balancers send it with the connection."""
 
 
+PIECE = 8192
+"""Bytes encrypted at a time: OpenSSL's buffer grows to the most, and never shrinks while a client stays."""
+
+
+class PromptConnection(Server):
+    """A connection that sends what is written at once, as far as the system takes it.
+
+    Twisted's own sends when the reactor tells that it may, which costs every answer three calls of the system and
+    a turn of the reactor. What the system does not take waits there as usual, and what follows waits behind it.
+    """
+
+    _waits = False  # whether the reactor was asked to tell: something is to be sent or to be ended
+    _held: bytearray | None = None
+    _host: Any = None
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, or have them sent."""
+        if self._held is not None:
+            self._held += data
+            return
+        if self.connected and not self._waits:
+            sent = self.writeSomeData(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int):
+                data = data[sent:]
+        super().write(data)  # type: ignore[no-untyped-call] # finds out too where the connection is lost
+
+    def hold(self) -> None:
+        """Let what is written wait until `release`, to be sent as one."""
+        self._held = bytearray()
+
+    def release(self) -> None:
+        """Send what was held."""
+        held, self._held = self._held, None
+        if held:
+            self.write(bytes(held))
+
+    def startWriting(self) -> None:
+        """Something waits."""
+        self._waits = True
+        super().startWriting()  # type: ignore[no-untyped-call]
+
+    def stopWriting(self) -> None:
+        """Nothing waits any more."""
+        self._waits = False
+        super().stopWriting()  # type: ignore[no-untyped-call]
+
+    def abortConnection(self) -> None:
+        """End at once; nothing more is to be sent."""
+        super().abortConnection()  # type: ignore[no-untyped-call]
+        self._waits = True
+
+    def getHost(self) -> Any:
+        """What the client connected to; it does not change, and is the same for many."""
+        if self._host is None:
+            self._host = _one_for_all(super().getHost())  # type: ignore[no-untyped-call]
+        return self._host
+
+
+@lru_cache(maxsize=256)
+def _one_for_all(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    return address
+
+
+class PromptPort(Port):
+    """A listening port whose connections send at once."""
+
+    transport = PromptConnection
+
+
+def listen(reactor: Any, port: int, factory: IProtocolFactory, *, backlog: int = 50,
+           interface: str = "") -> Any:
+    """Listen as `reactor.listenTCP` does, with connections that send at once.
+
+    :raises CannotListenError: as there.
+    """
+    listening = PromptPort(port, factory, backlog, interface, reactor)
+    listening.startListening()
+    return listening
+
+
+class TlsConnection(TLSMemoryBIOProtocol):
+    """TLS that sends what is written at once; Twisted's own gathers it until the reactor's next turn."""
+
+    transport: Any
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, large ones in pieces that go out together."""
+        if len(data) <= PIECE:
+            super().write(data)  # type: ignore[no-untyped-call]
+            return
+        self.transport.hold()
+        try:
+            for begin in range(0, len(data), PIECE):
+                super().write(data[begin:begin + PIECE])  # type: ignore[no-untyped-call]
+        finally:
+            self.transport.release()
+
+
 class TlsFactory(TLSMemoryBIOFactory):
-    """TLS before a factory that may refuse a connection, where Twisted's own would go on with no protocol."""
+    """TLS before a factory that may refuse a connection, where Twisted's own would go on with no protocol.
+
+    For ports of `listen`.
+    """
 
     def __init__(self, context: ReloadingContextFactory, factory: IProtocolFactory, clock: IReactorTime) -> None:
         super().__init__(context, False, factory, clock)
@@ -30,7 +135,7 @@ class TlsFactory(TLSMemoryBIOFactory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """TLS around the factory's protocol; None where it refuses."""
         inside = self.wrappedFactory.buildProtocol(addr)
-        return None if inside is None else self.protocol(self, inside)
+        return None if inside is None else TlsConnection(self, inside)  # type: ignore[no-untyped-call]
 
 
 class ProxyFactory(WrappingFactory[Any]):

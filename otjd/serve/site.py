@@ -12,8 +12,7 @@ from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.web.http import HTTPFactory, datetimeToString, parse_qs
-from twisted.web.http_headers import Headers
+from twisted.web.http import HTTPFactory, parse_qs
 
 from otjd.operate.board import StatusBoard
 from otjd.serve.auth import SCHEMES, Accepted, Authenticator, Refused
@@ -28,7 +27,7 @@ from otjd.serve.calls import (
     Reply,
     Service,
 )
-from otjd.serve.channel import LimitedChannel
+from otjd.serve.channel import LimitedChannel, header_texts
 from otjd.serve.gate import Gate
 from otjd.serve.held import HeldAnswer
 from otjd.serve.limits import Limits
@@ -172,7 +171,7 @@ class CalendarSite(HTTPFactory):
         except Exception:  # whatever is wrong with us, the client gets an answer
             self._visits.broken(visit)
             if not (request.startedWriting or request.finished):
-                _answer(request, 500, INTERNAL_ERROR, TEXT_XML)
+                request.answer(500, INTERNAL_ERROR, TEXT_XML)
             elif not request.finished:  # an answer that was to be held open
                 request.loseConnection()
 
@@ -212,15 +211,15 @@ class CalendarSite(HTTPFactory):
         if self._wire_log is None or not self._wire_log.is_on:
             return visit
         return replace(
-            visit, captured=Message(_headers(request.requestHeaders), request.content.getvalue()),
+            visit, captured=Message(header_texts(request.requestHeaders), request.content.getvalue()),
             peer=f"{_peer(request)} port {getattr(request.getClientAddress(), 'port', '')}",
-            answer_headers=lambda: _headers(request.responseHeaders))
+            answer_headers=request.sent_headers)
 
     def _address(self, request: Any) -> str:
         return client_address(_peer(request), _all(request, "x-forwarded-for"), self._settings.trusted_proxies)
 
     def _refuse(self, request: Any, visit: Visit, status: int, text: str) -> None:
-        _answer(request, status, f"{text}\n".encode(), PLAIN)
+        request.answer(status, f"{text}\n".encode(), PLAIN)
         self._visits.refused(visit, status, text)
 
     def _challenge(self, request: Any, visit: Visit, outcome: Refused) -> None:
@@ -239,7 +238,7 @@ class CalendarSite(HTTPFactory):
 
     def _send_challenge(self, request: Any, visit: Visit, outcome: Refused, delay_s: float) -> None:
         request.responseHeaders.setRawHeaders("WWW-Authenticate", outcome.challenges)
-        _answer(request, 401, b"", "")
+        request.answer(401, b"", "")
         self._visits.challenged(visit, outcome, delay_s)
 
     def takes_notices(self, target: bytes) -> bool:
@@ -253,9 +252,9 @@ class CalendarSite(HTTPFactory):
             self._refuse(request, visit, 405, "Expected POST.")
             return
         query = parse_qs(request.uri.partition(b"?")[2], keep_blank_values=1)  # type: ignore[no-untyped-call]
-        headers = {name.lower(): value for name, value in _headers(request.requestHeaders)}
+        headers = {name.lower(): value for name, value in header_texts(request.requestHeaders)}
         reply = service(Notice(query, headers, request.content.getvalue()))
-        _answer(request, reply.status, reply.body, reply.content_type)
+        request.answer(reply.status, reply.body, reply.content_type)
         self._visits.noticed(visit, reply)
 
     def _call(self, request: Any, visit: Visit, accepted: Accepted, service: Service) -> None:
@@ -268,7 +267,7 @@ class CalendarSite(HTTPFactory):
             self._visits.broken(visit, call.account.endpoint)
             reply = Reply(500, INTERNAL_ERROR, error="ErrorInternalServerError")
         if reply.hold is None:
-            _answer(request, reply.status, reply.body, reply.content_type)
+            request.answer(reply.status, reply.body, reply.content_type)
         else:
             self._hold(request, visit, call, reply, reply.hold)
         self._visits.answered(visit, call, reply)
@@ -280,7 +279,7 @@ class CalendarSite(HTTPFactory):
             self._visits.sent(visit, call, document)
             self._report(call, reply)
 
-        _head(request, reply.status, reply.content_type)
+        request.begin(reply.status, reply.content_type)
         held = HeldAnswer(request, call, reply, clock=self.reactor, told=told, over=self._held.discard)
         self._held.add(held)
         held.start(hold)
@@ -319,23 +318,6 @@ class CalendarSite(HTTPFactory):
         self._visits.tls_failed(str(getattr(channel.getPeer(), "host", "")), error)  # type: ignore[no-untyped-call]
 
 
-def _answer(request: Any, status: int, body: bytes, content_type: str) -> None:
-    _head(request, status, content_type)
-    request.responseHeaders.setRawHeaders(b"Content-Length", (b"%d" % len(body),))
-    request.write(body)  # leaves the body out for HEAD
-    request.finish()
-
-
-def _head(request: Any, status: int, content_type: str) -> None:
-    request.setResponseCode(status)
-    headers = request.responseHeaders
-    headers.setRawHeaders(b"Server", (b"otjd",))
-    headers.setRawHeaders(b"Date", (datetimeToString(),))  # type: ignore[no-untyped-call]
-    headers.setRawHeaders(b"Cache-Control", (b"private",))
-    if content_type:
-        headers.setRawHeaders(b"Content-Type", (content_type.encode("ascii"),))
-
-
 def _routed(path: str) -> str:
     """A path as routes are named: in lower case, without doubled slashes and without one at the end."""
     return re.sub(r"/{2,}", "/", path).rstrip("/").lower()
@@ -353,11 +335,6 @@ def _all(request: Any, header: str) -> list[str]:
 def _last(request: Any, header: str) -> str:
     values = _all(request, header)
     return values[-1] if values else ""
-
-
-def _headers(headers: Headers) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1"))
-            for name, values in headers.getAllRawHeaders() for value in values]
 
 
 def _peer(request: Any) -> str:

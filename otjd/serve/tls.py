@@ -26,7 +26,6 @@ _LEGACY_CIPHERS = f"{_CIPHERS}:AES256-GCM-SHA384:AES128-GCM-SHA256:AES256-SHA:AE
 """For TLS 1.0 and 1.1, whose signatures with SHA-1 newer OpenSSL allows at security level 0 only."""
 
 _NO_RENEGOTIATION = 1 << 30  # SSL_OP_NO_RENEGOTIATION, which not every pyOpenSSL names
-_PIECE = 8192
 _RELEASE_BUFFERS = SSL.MODE_RELEASE_BUFFERS  # idle connections hold none
 _OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | _NO_RENEGOTIATION
 
@@ -46,14 +45,6 @@ class Readings:
 
 class CertificateError(ValueError):
     """A certificate or key that cannot be used; the text names the file and what is wrong with it."""
-
-
-class _Connection(SSL.Connection):
-    """Takes answers in pieces: OpenSSL's buffer grows to the largest, and never shrinks while the client stays."""
-
-    def send(self, buf: Any, flags: int = 0) -> int:
-        """Take the first piece of `buf`; gives its length."""
-        return super().send(buf[:_PIECE], flags)
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -109,7 +100,7 @@ class ReloadingContextFactory:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002
         """A new connection; without ALPN, so that every client speaks HTTP/1.1."""
-        return _Connection(self._in_use.context, None)
+        return SSL.Connection(self._in_use.context, None)
 
 
 def certificate_end(path: Path) -> datetime:

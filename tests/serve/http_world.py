@@ -20,7 +20,7 @@ from twisted.internet.testing import StringTransport
 from otjd.meetings.model import EndpointType, Room
 from otjd.operate.board import EndpointFacts, EndpointState, StatusBoard
 from otjd.serve.calls import Account, Call, Reply, Service
-from otjd.serve.ports import TlsFactory
+from otjd.serve.ports import TlsFactory, listen
 from otjd.serve.site import CalendarSite, SiteSettings
 from otjd.serve.tls import ReloadingContextFactory
 from otjd.serve.wire_log import WireLog
@@ -179,7 +179,7 @@ class Served:
         self._reactor = reactor
 
     async def __aenter__(self) -> Served:
-        self._port = self._reactor.listenTCP(0, self.factory(), interface="127.0.0.1")
+        self._port = listen(self._reactor, 0, self.factory(), interface="127.0.0.1")
         self.port = self._port.getHost().port
         return self
 
