@@ -14,7 +14,9 @@ from otjd.config.model import (
     Integration,
 )
 from otjd.gather.consent import Consent, exchange_consent, google_consent
+from otjd.gather.exchange_turns import MOST_AT_ONCE
 from otjd.gather.oauth import exchange_tokens, google_service_tokens, google_user_tokens, graph_tokens
+from otjd.gather.source import READS_AT_ONCE
 from otjd.gather.token_store import TokenStore
 from otjd.gather.tokens import TokenSource
 from otjd.outbound.client import HttpClient
@@ -25,7 +27,8 @@ CloudIntegration = ExchangeIntegration | GraphIntegration | GoogleIntegration
 
 def http_client(config: Config, integration: CloudIntegration, reactor: Any) -> HttpClient:
     """The client for all requests of an integration, those for its tokens too."""
-    return HttpClient(reactor, ca_file=integration.ca_file,
+    connections = MOST_AT_ONCE if isinstance(integration, ExchangeIntegration) else READS_AT_ONCE
+    return HttpClient(reactor, ca_file=integration.ca_file, connections_per_host=connections,
                       proxy_url="" if integration.disable_proxy else config.web_proxy.url.reveal())
 
 

@@ -36,9 +36,6 @@ from otjd.operate.board import AlarmName, StatusBoard
 from otjd.poller import Poller
 from otjd.seam import deferred
 
-CONCURRENCY = 16
-"""Reads at the same time."""
-
 ANSWER_LIMIT_S = 180.0
 """A question that is not answered by then, with all its pages, has failed."""
 
@@ -93,7 +90,7 @@ class CalendarGatherer:
     def __init__(self, *, name: str, source: CalendarSource, deliver: Deliver, upcoming: Upcoming,
                  room_failed: Callable[[str, str], None], board: StatusBoard, clock: IReactorTime,
                  now: Callable[[], datetime], budget: Budget, jitter: Callable[[], float],
-                 concurrency: int = CONCURRENCY, planner: Planner | None = None) -> None:
+                 planner: Planner | None = None) -> None:
         self._name = name
         self._source = source
         self._deliver = deliver
@@ -104,7 +101,7 @@ class CalendarGatherer:
         self._budget = budget
         self._time = SteadyTime(clock.seconds, LEAP_S)
         self._planner = planner or Planner(is_told_of=source.is_told_of, jitter=jitter)
-        self._gate = Gate(concurrency, jitter)
+        self._gate = Gate(source.at_once, jitter)
         self._health = Health(name=name, kind=source.kind, board=board, room_failed=room_failed, now=now)
         self._rooms: dict[str, _Room] = {}
         self._error = self._sweep_error = ""
@@ -194,8 +191,9 @@ class CalendarGatherer:
             self._probe(at)
         else:
             source = self._source
-            costs = Costs(source.sweep_size, source.sweep_cost, source.read_cost)
-            plan = self._planner.plan(at, self._now().timestamp(), self._budget.left(), costs,
+            self._gate.most = source.at_once
+            plan = self._planner.plan(at, self._now().timestamp(), self._budget.left(),
+                                      Costs(source.sweep_size, source.sweep_cost, source.read_cost),
                                       max(0, self._gate.width - self._reading))
             for sweep in plan.sweeps:
                 self._work(self._sweep(sweep))

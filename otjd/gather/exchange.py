@@ -17,6 +17,7 @@ from otjd.gather.exchange_streaming import Streams
 from otjd.gather.icalendar_reader import UnreadableCalendarError, read_calendar
 from otjd.gather.source import Occurrence, RoomError, RoomReading
 from otjd.meetings.model import CalendarItemType, Invitation, Window
+from otjd.outbound.client import Answer
 from otjd.protocol.ews_client import Concern, EwsError, UnreadableAnswerError, read_answer
 from otjd.protocol.ews_client_availability import MAILBOXES, get_user_availability, read_availability
 from otjd.protocol.ews_client_calendar import (
@@ -76,6 +77,11 @@ class ExchangeSource:
         self._streams = Streams(client, clock=clock, jitter=jitter)
         self._blind_sweeps = 0
         self._rest: IDelayedCall | None = None
+
+    @property
+    def at_once(self) -> int:
+        """See CalendarSource."""
+        return self._client.turns.for_reads
 
     def start(self, changed: Callable[[str], None]) -> None:
         """See CalendarSource."""
@@ -201,9 +207,8 @@ class _Reading:
         found: dict[str, Listed] = {}
         start = self._window.start
         for _ in range(PAGES):
-            self._requests += 1
             page = await self._client.ask(self._room, find_items(self._room, start, self._window.end),
-                                          lambda body, kind: read_page(read_answer(body, kind)))
+                                          lambda body, kind: read_page(read_answer(body, kind)), heard=self._heard)
             before = len(found)
             found.update((item.item_id, item) for item in page.items)
             if page.is_last or not page.items:
@@ -229,10 +234,12 @@ class _Reading:
             return [Told(error=EwsError("ErrorItemCorrupt", str(error)))]
 
     async def _asked(self, batch: Sequence[Listed], *, with_body: bool, as_icalendar: bool) -> list[Told]:
-        self._requests += 1
         return await self._client.ask(
             self._room, get_items(batch, with_body=with_body, as_icalendar=as_icalendar),
-            lambda body, kind: read_items(read_answer(body, kind), len(batch)))
+            lambda body, kind: _patient(read_items(read_answer(body, kind), len(batch))), heard=self._heard)
+
+    def _heard(self, _: Answer) -> None:
+        self._requests += 1
 
     def _take(self, item: Listed, told: Told) -> None:
         """Keep what was said of an item.
@@ -266,6 +273,17 @@ class _Reading:
             return ()
         return cast("list[Invitation]", await self._in_thread(
             _occurrences, told.invitation, told.icalendar, self._window))
+
+
+def _patient(told: list[Told]) -> list[Told]:
+    """What was told, unless the server asks for patience, which it may do item by item.
+
+    :raises EwsError: it does.
+    """
+    for one in told:
+        if one.error is not None and one.error.concern is Concern.PATIENCE:
+            raise one.error
+    return told
 
 
 def _occurrences(master: Invitation, icalendar: str, window: Window) -> list[Invitation]:

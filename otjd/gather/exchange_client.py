@@ -7,11 +7,11 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TypeVar
 
-from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from otjd.gather.exchange_autodiscover import Locator
 from otjd.gather.exchange_login import Login, Post
+from otjd.gather.exchange_turns import Turns
 from otjd.gather.source import (
     RoomError,
     SourceError,
@@ -34,8 +34,9 @@ from otjd.seam import InThread
 
 T = TypeVar("T")
 
-AT_ONCE = 10
-"""Requests under way at a time: what the strictest servers allow (EWSMaxConcurrency of Exchange 2010)."""
+TOO_MANY = "ErrorExceededConnectionCount"
+ATTEMPTS = 3
+"""How often a request is sent that came while too many were under way; the server did nothing for it."""
 
 SMALL = 64 * 1024
 """Bytes of an answer that is read on the spot; more goes to a thread."""
@@ -48,7 +49,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class ExchangeClient:
-    """Asks as the service account, for a mailbox by impersonation; at most AT_ONCE requests at a time."""
+    """Asks as the service account, for a mailbox by impersonation; `turns` says how many requests at a time."""
 
     def __init__(self, *, login: Login, locator: Locator, spend: Spend, clock: IReactorTime,
                  in_thread: InThread) -> None:
@@ -57,15 +58,15 @@ class ExchangeClient:
         self.spend = spend
         self._clock = clock
         self._in_thread = in_thread
-        self._slots = DeferredSemaphore(AT_ONCE)
+        self.turns = Turns(clock.seconds)
         self._told_to_wait: dict[str, float] = {}
 
     async def ask(self, room: str, operation: str, read: Callable[[bytes, str], T], *,
-                  is_impersonated: bool = True, headers: Mapping[str, str] = NO_HEADERS,
-                  heard: Callable[[Answer], None] | None = None) -> T:
+                  is_impersonated: bool = True, subscribes: bool = False,
+                  headers: Mapping[str, str] = NO_HEADERS, heard: Callable[[Answer], None] | None = None) -> T:
         """What `read` makes of the answer; it runs in a thread where the answer is long.
 
-        `heard` is called with the answer before that.
+        `heard` is called with the answer before that. What `subscribes` leaves most turns to others.
 
         :raises SourceError: it was refused, or there is no answer; RoomError where that concerns this room alone.
         :raises EwsError: `read` raised it: a refusal that its caller puts into words by `refusal`.
@@ -74,18 +75,42 @@ class ExchangeClient:
         place = await self.locator.locate(room)
         post = Post(place.url, request(operation, room if is_impersonated else ""),
                     {"X-AnchorMailbox": room, **headers})
-        await self._slots.acquire()
-        try:
+        attempts = 0
+        while True:
+            attempts += 1
+            answer, under_way = await self._sent(room, post, subscribes=subscribes)
+            if heard is not None:
+                heard(answer)
+            try:
+                return await self._understood(answer, read)
+            except EwsError as error:
+                if error.code != TOO_MANY:
+                    if error.concern is Concern.PATIENCE:
+                        self.turns.refused()
+                    raise
+                self.turns.refused(limit=under_way - 1)
+                if attempts == ATTEMPTS:
+                    raise
+
+    async def _sent(self, room: str, post: Post, *, subscribes: bool) -> tuple[Answer, int]:
+        """The answer to a request when its turn came, and how many were under way by then."""
+        async with self.turns.turn(subscribes=subscribes) as under_way:
             self.spend(1)
-            answer = await self.login.send(post)
-        except UnreachableError:
-            self.locator.failed(room)
+            try:
+                answer = await self.login.send(post)
+            except UnreachableError:
+                self.locator.failed(room)
+                raise
+            if answer.status == 200:
+                self.turns.answered()
+        try:
+            check_status(answer, post.server)
+        except ThrottledError:
+            self.turns.refused()
             raise
-        finally:
-            self._slots.release()
-        check_status(answer, post.server)
-        if heard is not None:
-            heard(answer)
+        return answer, under_way
+
+    async def _understood(self, answer: Answer, read: Callable[[bytes, str], T]) -> T:
         kind = answer.headers.get("content-type", "")
         job = read if answer.status == 200 else _only_fault
         if len(answer.body) <= SMALL:

@@ -17,6 +17,7 @@ from ntlm_auth.ntlm import NtlmContext
 from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
+from otjd.gather.exchange_turns import MOST_AT_ONCE
 from otjd.gather.source import UnauthorizedError, UnreachableError
 from otjd.gather.tokens import TokenSource
 from otjd.outbound.client import Answer, HttpClient, RequestError
@@ -30,8 +31,8 @@ REQUEST_LIMIT_S = 70.0
 """Exchange gives up after a minute itself."""
 
 ANSWER_LIMIT = 64 * 1024 * 1024
-IDLE_SESSIONS = 10
-"""Connections kept for NTLM, to one server."""
+IDLE_SESSIONS = MOST_AT_ONCE
+"""Connections kept for NTLM, to one server: a handshake for each request would cost more than they do."""
 
 _SIGNED_IN = (200, 500)
 """Statuses that come from Exchange itself; others may come from what stands before it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import Enum
 
@@ -28,22 +29,23 @@ class Access(Enum):
 class Gate:
     """What the answers of a calendar system say of it as a whole. `at` is in seconds of a steady time.
 
-    :param most: requests at the same time.
+    `most` requests may be under way at the same time while nothing is wrong.
+
     :param jitter: gives numbers in [0, 1).
     """
 
     def __init__(self, most: int, jitter: Callable[[], float]) -> None:
         self.access = Access.OPEN
         self.opens_at = 0.0
-        self._most = most
+        self.most = most
         self._jitter = jitter
-        self._width = float(most)
+        self._width = math.inf
         self._failures = 0
 
     @property
     def width(self) -> int:
         """How many requests may be under way at the same time."""
-        return int(self._width) if self.access in {Access.OPEN, Access.PAUSED} else 1
+        return int(min(self._width, self.most)) if self.access in {Access.OPEN, Access.PAUSED} else 1
 
     @property
     def is_probing(self) -> bool:
@@ -66,7 +68,7 @@ class Gate:
         elif self.access is Access.PAUSED and at >= self.opens_at:
             self.access = Access.OPEN
         self._failures = 0
-        self._width = min(float(self._most), self._width + 1 / self._width)
+        self._width = self._width + 1 / self._width if self._width < self.most else math.inf
         return was_away
 
     def failed(self, at: float) -> None:
@@ -82,7 +84,7 @@ class Gate:
     def throttled(self, at: float, retry_after_s: float) -> None:
         """The system asks for patience."""
         if self.access is Access.OPEN or (self.access is Access.PAUSED and at >= self.opens_at):
-            self._width = max(1.0, self._width / 2)  # once for all answers of one burst
+            self._width = max(1.0, min(self._width, self.most) / 2)  # once for all answers of one burst
         if self.access in {Access.OPEN, Access.PAUSED}:
             self.access = Access.PAUSED
         pause_s = min(max(1.0, retry_after_s), LONGEST_PAUSE_S) * (1 + self._jitter() / 10)

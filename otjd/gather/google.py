@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from otjd.gather.google_api import GoogleApi, RefusedError, SyncTokenError, Tally, TooMuchError, WindowError
 from otjd.gather.google_notifications import Channels
-from otjd.gather.source import RoomError, RoomReading, Spend, UnreachableError
+from otjd.gather.source import READS_AT_ONCE, RoomError, RoomReading, Spend, UnreachableError
 from otjd.gather.tokens import TokenSource
 from otjd.meetings.model import Window
 from otjd.outbound.client import HttpClient
@@ -110,6 +110,7 @@ class GoogleSource:
     kind = "google"
     sweep_cost = 1
     read_cost = 1
+    at_once = READS_AT_ONCE
     _log = Logger()
 
     def __init__(self, *, integration: str, http: HttpClient, tokens: TokenSource, api_url: str, spend: Spend,

@@ -10,7 +10,14 @@ from twisted.logger import Logger
 from otjd.gather.graph_client import GoneError, GraphClient, RefusedError
 from otjd.gather.graph_notifications import GraphNotifications
 from otjd.gather.graph_reading import LARGE, GraphReader, Memory
-from otjd.gather.source import RoomError, RoomReading, SourceError, ThrottledError, UnreachableError
+from otjd.gather.source import (
+    READS_AT_ONCE,
+    RoomError,
+    RoomReading,
+    SourceError,
+    ThrottledError,
+    UnreachableError,
+)
 from otjd.meetings.model import Window
 from otjd.protocol.graph_events import GraphFormatError
 from otjd.protocol.graph_requests import GraphApi
@@ -40,6 +47,7 @@ class GraphSource:
     kind = "graph"
     sweep_cost = 1
     read_cost = 1
+    at_once = READS_AT_ONCE
     _log = Logger()
 
     def __init__(self, client: GraphClient, api: GraphApi, *, integration: str, in_thread: InThread,

@@ -17,6 +17,10 @@ Spend = Callable[[int], None]
 each call of a batch, each retry; not those for tokens). Raises BudgetSpentError where they may not be sent."""
 
 
+READS_AT_ONCE = 16
+"""Reads of a calendar system that counts what is under way for each mailbox, or not at all."""
+
+
 class SourceError(Exception):
     """A calendar system could not be asked, for a reason that concerns all its rooms.
 
@@ -69,7 +73,8 @@ class CalendarSource(Protocol):
     """One configured calendar system. `kind` is exchange, graph or google.
 
     `sweep_size` is how many rooms one sweep may ask for, 0 where there are no sweeps; `sweep_cost` and `read_cost`
-    are how many requests a sweep and an ordinary read take. Each may change while it runs.
+    are how many requests a sweep and an ordinary read take. `at_once` reads may be under way at the same time.
+    Each may change while it runs.
     """
 
     kind: str
@@ -77,12 +82,17 @@ class CalendarSource(Protocol):
     sweep_cost: int
     read_cost: int
 
+    @property
+    def at_once(self) -> int:
+        """See above."""
+        ...
+
     def start(self, changed: Callable[[str], None]) -> None:
         """Begin to listen for news, where the system has any; `changed(room)` only schedules a read."""
         ...
 
     def watch(self, rooms: Collection[str]) -> None:
-        """These rooms, by address, are of interest from now on."""
+        """These rooms, by address, are of interest from now on, the first ones first."""
         ...
 
     def is_told_of(self, room: str) -> bool:

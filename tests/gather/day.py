@@ -69,6 +69,7 @@ class SimulatedCalendars:
     def __init__(self, clock: Clock, spend: Callable[[int], None], *, sweep_size: int = 0, sweep_cost: int = 1,
                  read_cost: int = 1, chance: random.Random) -> None:
         self.sweep_size, self.sweep_cost, self.read_cost = sweep_size, sweep_cost, read_cost
+        self.at_once = 16
         self.rooms: dict[str, SimulatedRoom] = defaultdict(SimulatedRoom)
         self.told: set[str] = set()
         self.watched: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -18,6 +17,7 @@ from otjd.gather.budget import Budget
 from otjd.gather.calendar_gatherer import CalendarGatherer
 from otjd.gather.exchange import ExchangeSource
 from otjd.gather.exchange_streaming import COALESCE_S
+from otjd.gather.exchange_turns import MOST_AT_ONCE
 from otjd.gather.source import Occurrence, RoomError, ThrottledError, UnauthorizedError, UnreachableError
 from otjd.meetings.model import CalendarItemType, Invitation, Window
 from otjd.operate.board import AlarmName, IntegrationStatus, StatusBoard
@@ -65,7 +65,8 @@ class Reader:
         self.world = world
         self.spent: list[int] = []
         self.changed: list[str] = []
-        self.http = HttpClient(reactor, ca_file=world.certificates.ca_certificate, connections_per_host=20)
+        self.http = HttpClient(reactor, ca_file=world.certificates.ca_certificate,
+                               connections_per_host=MOST_AT_ONCE)
         integration = ExchangeIntegration(
             name="onprem", authentication_method=AuthenticationMethod(scheme.upper()),
             service_account_username=username or ACCOUNT.username, service_account_password=Secret(password),
@@ -391,12 +392,25 @@ async def test_a_single_refusal_of_a_right_password_is_overlooked(certificates: 
         assert (await reader.read()).invitations == []
 
 
-async def test_the_concurrency_that_exchange_2010_allows_is_kept(certificates: Certificates) -> None:
-    settings = {"throttling": Throttling(max_concurrency=10), "latency_s": (0.0, 0.0)}
-    async with reading(certificates, settings=settings) as (_, reader):
-        await reader.read()
-        asked = [ensureDeferred(reader.read(room=room)) for room in (ROOM, LOUNGE) * 20]
-        assert [len((await one).invitations) for one in asked] == [0] * 40
+@pytest.mark.parametrize("allowed", [5, 10, MOST_AT_ONCE])
+async def test_as_many_requests_are_under_way_as_the_policy_allows(certificates: Certificates,
+                                                                    allowed: int) -> None:
+    """Exchange 2010 allows 10 and later ones 27, an administrator any number: what is refused is asked again."""
+    settings = {"throttling": Throttling(max_concurrency=allowed), "latency_s": (0.5, 0.5)}
+    async with reading(certificates, settings=settings) as (world, reader):
+        async def read_often() -> None:
+            for _ in range(25):
+                assert (await reader.read()).invitations == []
+
+        asked = [deferred(read_often()) for _ in range(30)]
+        await reader.until(lambda: all(one.called for one in asked))
+        for one in asked:
+            await one
+        assert world.server.budgets.peak == allowed
+        refused = world.server.faulted["ErrorExceededConnectionCount"]
+        assert refused <= 15
+        assert reader.source.at_once <= allowed
+        assert len(reader.spent) == 25 * 30 + refused
 
 
 class Gathered(Reader):

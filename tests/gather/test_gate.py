@@ -66,3 +66,14 @@ def test_a_refused_sign_in_is_tried_again_after_half_an_hour_or_a_reload() -> No
     assert (refused.access, refused.opens_at) == (Access.UNAUTHORIZED, 1800.0)
     refused.reset()
     assert not refused.is_shut(2.0)
+
+
+def test_what_the_system_takes_at_once_may_change() -> None:
+    growing = gate(10)
+    growing.answered(0.0)
+    growing.most = 27
+    assert growing.width == 27
+    growing.throttled(0.0, 10.0)
+    assert growing.width == 13
+    growing.most = 5
+    assert growing.width == 5
