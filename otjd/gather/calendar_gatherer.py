@@ -17,7 +17,7 @@ from otjd.gather.gate import Access, Gate
 from otjd.gather.health import MISSED, Health
 from otjd.gather.pace import SHORTEST_STALE_S, Costs
 from otjd.gather.planner import Planner
-from otjd.gather.questions import Read, Sweep
+from otjd.gather.questions import Read, Sweep, soonest_first
 from otjd.gather.source import (
     BudgetSpentError,
     CalendarSource,
@@ -131,7 +131,7 @@ class CalendarGatherer:
                 room.ahead = ahead
                 self._forget(email, room)
         if self._is_running:
-            self._source.watch(tuple(self._rooms))
+            self._source.watch(soonest_first(self._planner.rooms, self._now().timestamp()))
             self._hurry()
 
     def refresh(self) -> None:
@@ -149,7 +149,7 @@ class CalendarGatherer:
         self._started_at = self._time()
         self._planner.configure({email: self._starts(email) for email in self._rooms})
         self._source.start(self.trigger)
-        self._source.watch(tuple(self._rooms))
+        self._source.watch(soonest_first(self._planner.rooms, self._now().timestamp()))
         self._poller.start()
 
     async def stop(self) -> None:

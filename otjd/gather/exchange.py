@@ -74,7 +74,8 @@ class ExchangeSource:
         self._client = client
         self._clock = clock
         self._in_thread = in_thread
-        self._streams = Streams(client, clock=clock, jitter=jitter)
+        self._begun: set[str] = set()
+        self._streams = Streams(client, clock=clock, jitter=jitter, was_read=self._begun.__contains__)
         self._blind_sweeps = 0
         self._rest: IDelayedCall | None = None
 
@@ -89,6 +90,7 @@ class ExchangeSource:
 
     def watch(self, rooms: Collection[str]) -> None:
         """See CalendarSource."""
+        self._begun.intersection_update(rooms)
         self._streams.watch(rooms)
 
     def is_told_of(self, room: str) -> bool:
@@ -154,6 +156,7 @@ class ExchangeSource:
 
     async def read(self, room: str, window: Window, memory: Any) -> RoomReading:
         """See CalendarSource."""
+        self._begun.add(room)
         try:
             return await _Reading(self._client, self._in_thread, room, window, memory or {}).read()
         except (EwsError, UnreadableAnswerError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -103,3 +103,8 @@ class RoomFacts:
         """When the next meeting starts, infinity where none is known."""
         place = bisect_right(self.starts, today_s)
         return self.starts[place] if place < len(self.starts) else math.inf
+
+
+def soonest_first(rooms: Mapping[str, RoomFacts], today_s: float) -> list[str]:
+    """Their addresses by when their next meetings start."""
+    return sorted(sorted(rooms), key=lambda email: rooms[email].next_start(today_s))

@@ -82,6 +82,9 @@ class Reader:
         return await self.source.read(room, WINDOW, memory)
 
     async def listen(self, *rooms: str) -> None:
+        """Have these rooms subscribed after they were read."""
+        for room in rooms:
+            await self.read(room=room)
         self.source.start(self.changed.append)
         self.source.watch(rooms)
         await self.until(lambda: all(self.source.is_told_of(room) for room in rooms))
@@ -205,6 +208,16 @@ async def test_streams_tell_of_changes_a_moment_later(certificates: Certificates
         world.calendars.cancel(ROOM, booking.id)
         assert await reader.news() == [ROOM]
         assert world.server.requests["GetStreamingEvents"] == 1
+
+
+async def test_what_is_read_after_it_was_subscribed_is_not_read_twice(certificates: Certificates) -> None:
+    async with reading(certificates) as (world, reader):
+        reader.source.start(reader.changed.append)
+        reader.source.watch([ROOM])
+        await reader.until(lambda: reader.source.is_told_of(ROOM))
+        assert not reader.pending
+        world.book(ROOM)
+        assert await reader.news() == [ROOM]
 
 
 @pytest.mark.parametrize("is_found", [True, False])

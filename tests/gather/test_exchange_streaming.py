@@ -10,7 +10,8 @@ import pytest
 from lxml import etree
 from twisted.internet.task import deferLater
 
-from otjd.gather.exchange_streaming import COALESCE_S, REFUSED_FOR_S, Streams
+from otjd.gather.exchange_group import REFUSED_FOR_S
+from otjd.gather.exchange_streaming import COALESCE_S, Streams
 from tests.gather.exchange_world import Reply, World, refused, response, world
 from tests.outbound.servers import Certificates, reactor, until
 from tests.protocol.test_ews_client_streaming import news, notification
@@ -58,7 +59,7 @@ class Listening:
         self.world = made
         self.server = server
         self.changed: list[str] = []
-        self.streams = Streams(made.client, clock=made.clock, jitter=lambda: 0.0)
+        self.streams = Streams(made.client, clock=made.clock, jitter=lambda: 0.0, was_read=lambda _: True)
 
     async def begin(self, *rooms: str) -> None:
         self.streams.start(self.changed.append)
