@@ -33,9 +33,10 @@ class ChangeKind(StrEnum):
 class Booking:
     """A booking of a room; with `rule`, the value of an RRULE, a series that begins with it.
 
-    `exceptions` holds changed fields by the original start of an occurrence (`YYYYMMDDTHHMMSSZ`), None for one
-    that was cancelled. `properties` are named String properties of PublicStrings, `conference` the conferenceData
-    of a Google event. `revision` counts up over all calendars.
+    A series keeps its time of day in the zone of `start_time`. `exceptions` holds changed fields by the original
+    start of an occurrence (`YYYYMMDDTHHMMSSZ`), None for one that was cancelled. `properties` are named String
+    properties of PublicStrings, `conference` the conferenceData of a Google event. `revision` counts up over all
+    calendars.
     """
 
     id: str
@@ -215,7 +216,7 @@ def instances_of(booking: Booking, window: Window) -> Iterator[Instance]:
     for start in starts:
         if start > window.end + margin:
             return
-        stamp = start.strftime(_STAMP)
+        stamp = start.astimezone(UTC).strftime(_STAMP)
         changed = booking.exceptions.get(stamp, {})
         if changed is None:
             continue

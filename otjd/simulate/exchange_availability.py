@@ -26,8 +26,8 @@ _WORKING = ("<t:WorkingPeriodArray><t:WorkingPeriod><t:DayOfWeek>Monday Tuesday 
 
 
 def answer(request: GetUserAvailability, calendars: Calendars, *, trouble: Callable[[str], str],
-           shows_details: Callable[[str], bool]) -> str:
-    """The body of the answer.
+           shows_details: Callable[[str], bool], has_views: bool = True) -> str:
+    """The body of the answer; `has_views`: errors have an empty view beside them.
 
     `trouble` says of a room with which of ERRORS it is answered, if with any; `shows_details` whether the caller
     may know more of its bookings than when they are.
@@ -36,18 +36,18 @@ def answer(request: GetUserAvailability, calendars: Calendars, *, trouble: Calla
         room = address.lower()
         code = trouble(room) if calendars.has_room(room) else "ErrorMailRecipientNotFound"
         if code:
-            return _refused(address, code)
+            return _refused(address, code, has_view=has_views)
         return _view(request, room, calendars.instances(room, request.window), has_details=shows_details(room))
 
     return availability(map(one, request.mailboxes), wants_suggestions=request.wants_suggestions)
 
 
-def _refused(address: str, code: str) -> str:
+def _refused(address: str, code: str, *, has_view: bool) -> str:
+    view = "<m:FreeBusyView><t:FreeBusyViewType>None</t:FreeBusyViewType></m:FreeBusyView>" if has_view else ""
     return ('<m:FreeBusyResponse><m:ResponseMessage ResponseClass="Error"><m:MessageText>'
             f"{text(ERRORS.get(code, ERRORS['ErrorFreeBusyGenerationFailed']).format(address[:256]))}"
             f"</m:MessageText><m:ResponseCode>{code}</m:ResponseCode><m:DescriptiveLinkKey>0"
-            "</m:DescriptiveLinkKey></m:ResponseMessage><m:FreeBusyView><t:FreeBusyViewType>None"
-            "</t:FreeBusyViewType></m:FreeBusyView></m:FreeBusyResponse>")
+            f"</m:DescriptiveLinkKey></m:ResponseMessage>{view}</m:FreeBusyResponse>")
 
 
 def _view(request: GetUserAvailability, room: str, instances: tuple[Instance, ...], *, has_details: bool) -> str:

@@ -64,7 +64,8 @@ class Exchange:
         self.requests: Counter[str] = Counter()
         self.rooms_asked: Counter[tuple[str, str]] = Counter()
         self.faulted: Counter[str] = Counter()
-        self._mailboxes = Mailboxes(calendars, self.troubles, self.stripped, settings.throttling.find_count_limit)
+        self._mailboxes = Mailboxes(calendars, self.troubles, self.stripped, settings.throttling.find_count_limit,
+                                    expands=settings.make == "microsoft")
         self._random = random.Random(seed)  # noqa: S311 - how long an answer takes
         self._stop_listening = calendars.subscribe(self._changed)
         self._handlers: dict[str, Callable[[Call, Any], str]] = {
@@ -107,16 +108,21 @@ class Exchange:
         request = reader(call.operation) if reader is not None else read_request(envelope, call.zone)
         return self._handlers[call.name](call, request)
 
-    def streamed(self, call: Call) -> tuple[tuple[Subscription, ...], timedelta]:
-        """The subscriptions that a GetStreamingEvents asks for, and for how long; it is open from then on.
+    def streamed(self, call: Call) -> tuple[tuple[Subscription, ...], timedelta, tuple[str, ...]]:
+        """The subscriptions that a GetStreamingEvents asks for, for how long, and which of them are invalid in it;
+        it is open from then on.
 
         :raises StreamRefused: it is answered with an error.
         """
         request = cast(GetStreamingEvents, READERS[call.name](call.operation))
-        found, bad = [], {}
+        found, bad, foreign = [], {}, []
         for text_id in request.subscription_ids:
             try:
-                found.append(self.subscriptions.find(call, text_id, self.backend(call)))
+                subscription = self.subscriptions.find(call, text_id, self.backend(call))
+                if self.settings.make == "other" and subscription.room != call.room:
+                    foreign.append(text_id)
+                else:
+                    found.append(subscription)
             except Denied as denied:
                 bad[text_id] = denied.code
         if bad:
@@ -125,7 +131,7 @@ class Exchange:
             self.budgets.hang(self.charged(call))
         except Denied as denied:
             raise StreamRefused(denied.code) from None
-        return tuple(found), request.timeout
+        return tuple(found), request.timeout, tuple(foreign)
 
     @staticmethod
     def charged(call: Call) -> str:
@@ -185,7 +191,7 @@ class Exchange:
 
     def _impersonated(self, account: ServiceAccount, address: str) -> str:
         if not self.calendars.has_room(address):
-            raise fault("ErrorNonExistentMailbox")
+            raise fault("ErrorNonExistentMailbox" if self.settings.make == "microsoft" else "ErrorCannotFindUser")
         if not account.may_impersonate(address):
             raise fault("ErrorImpersonateUserDenied")
         return address
@@ -197,10 +203,13 @@ class Exchange:
             self.subscriptions.changed(change)
 
     def _get_user_availability(self, _: Call, request: ews_availability.GetUserAvailability) -> str:
-        def trouble(room: str) -> str:
-            return "ErrorFreeBusyGenerationFailed" if room in self.no_free_busy or room in self.troubles else ""
+        is_other = self.settings.make == "other"
 
-        return answer_availability(request, self.calendars, trouble=trouble,
+        def trouble(room: str) -> str:
+            cannot = is_other or room in self.no_free_busy or room in self.troubles
+            return "ErrorFreeBusyGenerationFailed" if cannot else ""
+
+        return answer_availability(request, self.calendars, trouble=trouble, has_views=not is_other,
                                    shows_details=lambda room: room not in self.hidden)
 
     def _get_server_time_zones(self, _: Call, request: GetServerTimeZones) -> str:

@@ -19,6 +19,13 @@ from zope.interface import implementer
 
 from otjd.protocol import ews_notifications as notifications
 from otjd.protocol import soap
+from otjd.protocol.autodiscover import (
+    NO_SUCH_ADDRESS,
+    AutodiscoverError,
+    read_pox,
+    write_pox,
+    write_pox_error,
+)
 from otjd.protocol.soap import SoapFault, dialect_of, write_envelope, write_fault
 from otjd.seam import deferred
 from otjd.simulate import exchange_autodiscover
@@ -71,6 +78,7 @@ class ExchangeResource(Resource):
 
     async def _serve(self, request: Any, account: ServiceAccount, left: Deferred[None]) -> None:
         path = request.path.decode("latin-1").lower()
+        is_microsoft = self._server.settings.make == "microsoft"
         content_type = request.getHeader("content-type") or ""
         body = request.content.read(BODY_LIMIT + 1)
         if request.method != b"POST":
@@ -79,8 +87,8 @@ class ExchangeResource(Resource):
             send(request, Answer(413))
         elif not content_type.lower().startswith(("text/xml", "application/soap+xml")):
             send(request, Answer(415))
-        elif path == "/autodiscover/autodiscover.svc":
-            await self._autodiscover(request, body, content_type)
+        elif path == f"/autodiscover/autodiscover.{'svc' if is_microsoft else 'xml'}":
+            await (self._autodiscover if is_microsoft else self._older_autodiscover)(request, body, content_type)
         elif path == "/ews/exchange.asmx":
             await self._ews(request, account, body, content_type, left)
         else:
@@ -98,6 +106,19 @@ class ExchangeResource(Resource):
             send(request, Answer(refused.status, write_fault(refused, soap.SOAP_11)))
         else:
             send(request, Answer(200, answer))
+
+    async def _older_autodiscover(self, request: Any, body: bytes, content_type: str) -> None:
+        server = self._server
+        server.requests["Autodiscover"] += 1
+        await self._wait(server.latency_s())
+        code, known, email = NO_SUCH_ADDRESS, None, ""
+        try:
+            email = read_pox(body, content_type).email
+            known = server.settings_of(email.lower())
+        except AutodiscoverError as error:
+            code = error.code
+        send(request, Answer(200, write_pox_error(code, now=server.calendars.now(), server_id=1) if known is None
+                             else write_pox(email=email, ews_url=known["ExternalEwsUrl"])))
 
     async def _ews(self, request: Any, account: ServiceAccount, body: bytes, content_type: str,
                    left: Deferred[None]) -> None:
@@ -117,7 +138,8 @@ class ExchangeResource(Resource):
         except SoapFault as refused:
             server.faulted[refused.code] += 1
             dialect = refused.dialect or dialect
-            send(request, Answer(refused.status, write_fault(refused, dialect), dialect.content_type.encode()))
+            status = refused.status if server.settings.make == "microsoft" else 200
+            send(request, Answer(status, write_fault(refused, dialect), dialect.content_type.encode()))
             return
         if call.name == "Subscribe" and call.prefers_affinity:
             _set_cookie(request, server.backend(call))
@@ -166,12 +188,15 @@ class ExchangeResource(Resource):
         outlet = _Outlet(request, call, server)
         request.registerProducer(outlet, True)
         try:
-            subscriptions, timeout = server.streamed(call)
+            subscriptions, timeout, foreign = server.streamed(call)
         except StreamRefused as refused:
             server.faulted[refused.code] += 1
             outlet.write(stream_error(refused.code, refused.ids))
             outlet.finish()
             return
+        if foreign:
+            server.faulted["ErrorInvalidSubscription"] += 1
+            outlet.write(stream_error("ErrorInvalidSubscription", foreign, "OK"))
         self._open(outlet, call, subscriptions, timeout, left)
 
     def _open(self, outlet: _Outlet, call: Call, subscriptions: Any, timeout: timedelta,

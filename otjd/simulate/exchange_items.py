@@ -16,6 +16,7 @@ from otjd.protocol.request_parts import part
 from otjd.protocol.soap import SoapFault
 from otjd.protocol.timezones import write_date_time
 from otjd.simulate.calendars import Booking, Instance
+from otjd.simulate.exchange_icalendar import mime_content
 from otjd.simulate.exchange_wire import Denied, change_key_of, item_id, original_start
 
 _ACCEPTED_MEETING = 3
@@ -54,6 +55,7 @@ class Shape:
     extended: tuple[ExtendedField, ...] = ()
     body: str = "Best"
     unique_body: str = "Best"
+    mime_content: bool = False
 
 
 def read_item_shape(element: etree._Element) -> Shape:
@@ -67,7 +69,7 @@ def read_item_shape(element: etree._Element) -> Shape:
                        markup.children(markup.child(shape, "AdditionalProperties"), "FieldURI"))
     return Shape(markup.content(part(shape, "BaseShape")), fields, tolerant.extended,
                  markup.content(markup.child(shape, "BodyType")) or "Best",
-                 markup.content(markup.child(shape, "UniqueBodyType")) or "Best")
+                 markup.content(markup.child(shape, "UniqueBodyType")) or "Best", tolerant.mime_content)
 
 
 def _tag(name: str, value: str) -> str:
@@ -241,6 +243,8 @@ def check_list_shape(shape: Shape) -> None:
 def write_item(item: Item, shape: Shape, *, in_list: bool = False) -> str:
     """The item with what `shape` asks for; `in_list` without what lists never have."""
     inside = "".join(write(item, shape) for write in _writers(shape.base, shape.fields, in_list=in_list))
+    if shape.mime_content and not in_list:
+        inside = mime_content(item.booking) + inside
     return f"<t:CalendarItem>{inside}</t:CalendarItem>"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from dateutil.rrule import rrulestr
+from lxml import etree
 
 from otjd.meetings.model import Meeting, Window
 from otjd.protocol import ews_ids
@@ -60,6 +61,7 @@ from otjd.simulate.exchange_wire import (
 
 _VIEW_LIMIT = timedelta(days=2 * 366)
 _LOCAL_COMMIT_TIME_MAX, _DELETED_COUNT_TOTAL = 0x670A, 0x670B
+_RECURRING = str(0x8223)
 _OLD_VERSIONS = ("", "Exchange2007", "Exchange2007_SP1", "Exchange2010")
 _STATE_MARK = b"\0sync "
 
@@ -69,13 +71,15 @@ class Mailboxes:
     """Answers about the mailboxes of `calendars`.
 
     `troubles` are response codes of mailboxes, by room, that cannot be used for now; `stripped` are rooms whose
-    processing settings delete the body and put the organizer's name in place of the subject.
+    processing settings delete the body and put the organizer's name in place of the subject. With `expands` views
+    show the occurrences of series.
     """
 
     calendars: Calendars
     troubles: dict[str, str]
     stripped: set[str]
     find_count_limit: int
+    expands: bool = True
 
     def get_folder(self, call: Call, request: GetFolder) -> str:
         """Tell about folders."""
@@ -101,7 +105,7 @@ class Mailboxes:
                 found, total, is_last = self._view(call, room, name, request.view)
                 offset = None
             else:
-                found, total, offset = self._page(room, name, request, request.view)
+                found, total, offset = self._page(room, name, request, request.view, call.operation)
                 is_last = offset >= total
             written = (write_item(self._shown(item), shape, in_list=True) for item in found)
             return success("FindItem", root_folder(written, total=total, is_last=is_last, next_offset=offset))
@@ -216,19 +220,25 @@ class Mailboxes:
             raise Denied("ErrorCalendarViewRangeTooBig")
         if view.max_entries is not None and view.max_entries <= 0:
             raise Denied("ErrorInvalidPagingMaxRows")
-        found = self.calendars.instances(room, Window(view.start, view.end))
+        window = Window(view.start, view.end)
+        found = ([Item(room, i) for i in self.calendars.instances(room, window)] if self.expands else
+                 [master(room, b) for b in self.calendars.bookings(room)
+                  if window.overlaps(b.start_time, b.end_time)])
         limit = min(self.find_count_limit, view.max_entries or self.find_count_limit)
         if len(found) > self.find_count_limit and view.max_entries is None and call.version in _OLD_VERSIONS:
             raise Denied("ErrorExceededFindCountLimit")
-        return [Item(room, i) for i in found[:limit]], len(found), len(found) <= limit
+        return found[:limit], len(found), len(found) <= limit
 
-    def _page(self, room: str, name: str, request: FindItem, page: PageView) -> tuple[list[Item], int, int]:
+    def _page(self, room: str, name: str, request: FindItem, page: PageView,
+              operation: etree._Element) -> tuple[list[Item], int, int]:
         """A page of singles and masters, how many there are in all, and the offset of the next page."""
         if page.fraction is not None or page.from_end:
             raise fault("ErrorInvalidOperation")
         if page.max_entries is not None and page.max_entries <= 0:
             raise Denied("ErrorInvalidPagingMaxRows")
         found = list(self.calendars.bookings(room)) if name == "calendar" else []
+        if _asks_for_series(operation):
+            found = [b for b in found if b.rule]
         meetings = [(b, Meeting(b.id, b.uid, b.start_time, b.end_time, subject=b.subject)) for b in found]
         if (restriction := request.restriction) is not None:
             meetings = [(b, m) for b, m in meetings if restriction(m) is not False]
@@ -259,6 +269,13 @@ class Mailboxes:
             return item
         booking = replace(item.booking, body_html="", subject=item.booking.organizer.display_name)
         return replace(item, instance=replace(item.instance, booking=booking))
+
+
+def _asks_for_series(operation: etree._Element) -> bool:
+    """Whether a restriction leaves nothing but series, the one of properties that are not EWS's own."""
+    restriction = child(operation, "Restriction")
+    fields = restriction.iterfind("{*}IsEqualTo/{*}ExtendedFieldURI") if restriction is not None else ()
+    return any(field.get("PropertyId") == _RECURRING for field in fields)
 
 
 def _resolution(room: str) -> str:

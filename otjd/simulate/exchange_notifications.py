@@ -293,13 +293,13 @@ class Stream:
             self._outlet.finish()
 
 
-def stream_error(code: str, ids: Iterable[str] = ()) -> str:
-    """The message with which a stream ends; `ids` are the subscriptions to blame."""
+def stream_error(code: str, ids: Iterable[str] = (), status: str = "Closed") -> str:
+    """The message with which a stream ends, unless `status` is OK; `ids` are the subscriptions to blame."""
     listed = "".join(f"<m:SubscriptionId>{i}</m:SubscriptionId>" for i in ids)
     blamed = f"<m:ErrorSubscriptionIds>{listed}</m:ErrorSubscriptionIds>" if listed else ""
     message = error("GetStreamingEvents", code)
     end = "</m:GetStreamingEventsResponseMessage>"
-    return f"{message.removesuffix(end)}{blamed}<m:ConnectionStatus>Closed</m:ConnectionStatus>{end}"
+    return f"{message.removesuffix(end)}{blamed}<m:ConnectionStatus>{status}</m:ConnectionStatus>{end}"
 
 
 def subscribed(subscription: Subscription) -> str:

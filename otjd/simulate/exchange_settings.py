@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from lxml import etree
 
@@ -13,6 +14,7 @@ from otjd.simulate.faults import Striking
 
 Scheme = Literal["negotiate", "ntlm", "basic", "bearer"]
 ExtendedProtection = Literal["none", "allow", "require"]
+Make = Literal["microsoft", "other"]
 
 FaultKind = Literal["busy", "error", "503", "401", "stall", "slow", "reset", "truncated", "html"]
 """What can go wrong with a request, once it is signed in.
@@ -82,7 +84,7 @@ class ExchangeSettings:
     spread over, `backends` that of the mailbox servers in each. `latency_s` are the shortest and the longest time
     of an answer; with `compresses` long answers are packed for clients that take gzip. `event_delay_s` passes
     between a change and its event. `max_events` are kept for a subscription that nobody reads. With
-    `moves_deleted` a deleted item is moved to Deleted Items.
+    `moves_deleted` a deleted item is moved to Deleted Items. `make` is whose EWS it is, see OTHER_MAKE.
     """
 
     accounts: tuple[ServiceAccount, ...]
@@ -103,6 +105,18 @@ class ExchangeSettings:
     moves_deleted: bool = False
     token_life: timedelta = timedelta(hours=1)
     validate: Validate | None = None
+    make: Make = "microsoft"
+
+
+OTHER_MAKE: Mapping[str, Any] = MappingProxyType({
+    "make": "other", "schemes": ("basic",), "affinity": False, "event_delay_s": 4.7, "heartbeat_s": 50.0})
+"""Settings of a server that speaks EWS and is not Microsoft's, as one was found to be.
+
+A CalendarView does not expand series: it shows the master of one whose first occurrence lies in it, and nothing
+of one that began earlier. Faults come with status 200, unknown mailboxes as ErrorCannotFindUser. A stream tells
+of the mailbox that opens it; subscriptions of others are invalid there. Autodiscover has its older form alone.
+When rooms are busy is told of none.
+"""
 
 
 @dataclass(slots=True)

@@ -43,6 +43,22 @@ async def test_an_exchange_prints_its_address_and_what_happens_until_the_process
     await running
 
 
+async def test_another_make_is_announced_by_its_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made, ending = make_certificates(tmp_path, [], datetime.now(UTC)), Ending()
+    running = run_exchange(options("--certificate", str(made.certificate), "--key", str(made.private_key),
+                                   "--like", "other"), ending)
+    output = await shown(capsys, r"no requests yet")
+    assert "autodiscover.xml" in output
+    (url,) = re.findall(r"https://127\.0\.0\.1:\d+/EWS/Exchange\.asmx", output)
+    agent: Any = Agent(reactor, tls_policy(made.ca_certificate, verify=True))  # type: ignore[no-untyped-call]
+    response = await treq.post(url, envelope("<m:GetFolder/>", room="nobody@example.com").encode(), agent=agent,
+                               auth=("svc-otj@example.com", "exchange"), headers={"Content-Type": "text/xml"})
+    assert response.code == 200
+    assert b"ErrorCannotFindUser" in await treq.content(response)
+    await ending.shutdown()
+    await running
+
+
 @pytest.mark.parametrize(("arguments", "text"), [
     (("--rooms", "0"), "from 1 to"), (("--latency", "-1"), "negative"), (("--certificate", "x"), "go together"),
     (("--address", "203.0.113.9"), "cannot listen")])
