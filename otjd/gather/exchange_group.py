@@ -13,12 +13,12 @@ from twisted.logger import Logger
 from otjd.gather.exchange_autodiscover import Place
 from otjd.gather.exchange_client import ExchangeClient, check_status
 from otjd.gather.exchange_login import Post
+from otjd.gather.exchange_sharing import Sharing
 from otjd.gather.source import RoomError, SourceError, ThrottledError, UnreachableError
 from otjd.outbound.client import Answer
 from otjd.poller import Backoff, Poller
 from otjd.protocol.ews_client import Concern, EwsError, UnreadableAnswerError, read_answer, request
 from otjd.protocol.ews_client_streaming import (
-    SUBSCRIPTIONS,
     Envelopes,
     News,
     get_streaming_events,
@@ -62,7 +62,7 @@ class Shared:
 
     `was_read` is whether a read of a room has begun; if not, its first read will see what happened before it was
     subscribed. `happened` is to be called when something happened in a room, `leave` when it belongs to another
-    group. `turns` are those of groups that subscribe.
+    group. `turns` are those of groups that subscribe, `sharing` says how many mailboxes a stream may have.
     """
 
     client: ExchangeClient
@@ -72,6 +72,7 @@ class Shared:
     happened: Callable[[str], None]
     leave: Callable[[str], None]
     turns: DeferredSemaphore
+    sharing: Sharing
 
 
 class Group:
@@ -102,7 +103,7 @@ class Group:
     @property
     def has_room(self) -> bool:
         """Whether another mailbox may share the stream."""
-        return len(self._rooms) < SUBSCRIPTIONS
+        return len(self._rooms) < self._shared.sharing.limit
 
     def is_told_of(self, room: str) -> bool:
         """Whether the stream is open and tells of this room."""
@@ -324,7 +325,12 @@ class Group:
             if room is not None and self._ids.get(room) == identity:
                 del self._ids[room]
         if news.error is not None:
+            if not self._is_open and self._shared.sharing.tore(news.error.code, len(self._ids), len(rooms)):
+                for room in self._rooms.keys() - self._ids.keys():
+                    self._leave(room)
             raise news.error
+        if not self._is_open:
+            self._shared.sharing.held(len(rooms))
         self._is_open = True
         if self._has_gap:
             self._has_gap = False

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from otjd.gather.exchange_autodiscover import Place
 from otjd.gather.exchange_client import ExchangeClient
 from otjd.gather.exchange_group import Group, Shared
+from otjd.gather.exchange_sharing import Sharing
 from otjd.gather.source import SourceError
 from otjd.poller import Poller
 from otjd.seam import deferred
@@ -37,7 +38,8 @@ class Streams:
                  was_read: Callable[[str], bool]) -> None:
         self._locator = client.locator
         self._clock = clock
-        self._shared = Shared(client=client, clock=clock, jitter=jitter, was_read=was_read,
+        self._sharing = Sharing()
+        self._shared = Shared(client=client, clock=clock, jitter=jitter, was_read=was_read, sharing=self._sharing,
                               happened=self._happened, leave=self._leave, turns=DeferredSemaphore(GROUPS_AT_ONCE))
         self._changed: Callable[[str], None] = lambda _: None
         self._rooms: dict[str, None] = {}
@@ -122,6 +124,8 @@ class Streams:
             if group.place == place and group.has_room and room not in group.strangers:
                 break
         else:
+            if not self._sharing.allows(len(self._groups)):
+                return
             group = Group(self._shared, place)
             self._groups.append(group)
         self._group_of[room] = group
