@@ -232,7 +232,7 @@ async def test_a_room_that_cannot_be_read_is_told_and_others_are_tried(
         live = Live(tmp_path, [exchange(here)], [f"nobody{n}@example.com" for n in range(9)])
         row = await live.row("onprem")
         assert "nor can nobody1@example.com, nobody2@example.com be read" in row["found"]
-        assert here.server.requests["FindItem"] == 2 + ROOMS_TRIED
+        assert here.server.requests["FindItem"] == 3 + ROOMS_TRIED
 
 
 async def test_a_room_outside_the_scope_of_impersonation_has_the_command_for_it(
@@ -554,5 +554,5 @@ async def test_the_command_ends_with_what_came_of_it(  # noqa: PLR0917 - pytest 
         assert ended.returncode == code
         output = ended.stderr if group == "h" else ended.stdout
         assert words in output.decode()
-        assert here.server.requests.total() == (group == "g")
+        assert here.server.requests.total() == (2 if code == 0 else group == "g")
         assert (ended.stdout == b"") == (group == "h")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from email import message_from_bytes
-from email.errors import MessageError
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from otjd.gather.exchange_client import ExchangeClient
+from otjd.gather.exchange_series import AHEAD, Expansion, Series, occurrences_of
 from otjd.gather.exchange_streaming import Streams
-from otjd.gather.icalendar_reader import UnreadableCalendarError, read_calendar
 from otjd.gather.source import Occurrence, RoomError, RoomReading
-from otjd.meetings.model import CalendarItemType, Invitation, Window
+from otjd.meetings.model import Invitation, Window
 from otjd.outbound.client import Answer
 from otjd.protocol.ews_client import Concern, EwsError, UnreadableAnswerError, read_answer
 from otjd.protocol.ews_client_availability import MAILBOXES, get_user_availability, read_availability
@@ -27,6 +24,7 @@ from otjd.protocol.ews_client_calendar import (
     Told,
     batches,
     find_items,
+    find_series,
     get_items,
     read_items,
     read_page,
@@ -49,13 +47,16 @@ BODIES_LIMIT = 32 * 1024 * 1024
 
 SHORT_BODY = 100_000
 PAGES = 20
+SERIES_PAGES = 4
+_NO_SERIES = b"no series: "
 BLIND_SWEEPS = 3
 """Sweeps in a row that tell nothing, after which there are none for SWEEPS_REST_S."""
 
 SWEEPS_REST_S = 6 * 3600.0
 
-Memory = Mapping[bytes, Occurrence | None]
-"""What was read: the version of each item, and which occurrence it is; None for one that cannot be shown."""
+Memory = Mapping[bytes, Occurrence | Series | None]
+"""What was read: the version of each item, and which occurrence it is, or which it was expanded to; None for one
+that cannot be shown."""
 
 
 class ExchangeSource:
@@ -76,6 +77,7 @@ class ExchangeSource:
         self._in_thread = in_thread
         self._begun: set[str] = set()
         self._streams = Streams(client, clock=clock, jitter=jitter, was_read=self._begun.__contains__)
+        self._expansion = Expansion()
         self._blind_sweeps = 0
         self._rest: IDelayedCall | None = None
 
@@ -158,7 +160,8 @@ class ExchangeSource:
         """See CalendarSource."""
         self._begun.add(room)
         try:
-            return await _Reading(self._client, self._in_thread, room, window, memory or {}).read()
+            return await _Reading(self._client, self._in_thread, self._expansion, room=room, window=window,
+                                  known=memory).read()
         except (EwsError, UnreadableAnswerError) as error:
             raise self._client.refusal(room, error) from error
 
@@ -166,44 +169,69 @@ class ExchangeSource:
 class _Reading:
     """One reading of a room."""
 
-    def __init__(self, client: ExchangeClient, in_thread: InThread, room: str, window: Window,
-                 known: Memory) -> None:
+    def __init__(self, client: ExchangeClient, in_thread: InThread, expansion: Expansion, *, room: str,
+                 window: Window, known: Memory | None) -> None:
         self._client = client
         self._in_thread = in_thread
+        self._expansion = expansion
         self._room = room
         self._window = window
-        self._known = known
+        self._known = known or {}
+        self._is_first = known is None
         self._requests = 0
-        self._memory: dict[bytes, Occurrence | None] = {}
+        self._memory: dict[bytes, Occurrence | Series | None] = {}
+        self._unchanged: set[Occurrence] = set()
+        self._expanded: set[bytes] = set()
         self._invitations: list[Invitation] = []
         self._characters = 0
 
     async def read(self) -> RoomReading:
         items = await self._list()
-        new = []
-        unchanged = set()
-        for item in items:
-            if item.version not in self._known:
-                new.append(item)
-            elif (occurrence := self._known[item.version]) is not None:
-                unchanged.add(occurrence)
-                self._memory[item.version] = occurrence
-            else:
-                self._memory[item.version] = None
-        masters = [item for item in new if item.is_master]
-        for batch in batches([item for item in new if not item.is_master], ITEMS_AT_ONCE, BATCH_BYTES):
+        url = (await self._client.locator.locate(self._room)).url
+        self._expansion.learn(url, items)
+        masters = [item for item in items if item.is_master]
+        new = [item for item in items if not item.is_master and not self._is_known(item)]
+        for batch in batches(new, ITEMS_AT_ONCE, BATCH_BYTES):
             for item, told in zip(batch, await self._told(batch), strict=True):
                 if told.is_master:
                     masters.append(item)
                 else:
                     self._take(item, told)
-        for master in masters:  # remembered by none, since the window moves on
-            (told,) = await self._told([master], as_icalendar=True)
-            if told.error is not None:
-                self._take(master, told)
-            for invitation in await self._expanded(told):
-                self._keep(invitation)
-        return RoomReading(self._invitations, frozenset(unchanged), self._memory, self._requests)
+        has_series = any(isinstance(one, Series) for one in self._known.values())
+        hidden: list[Listed] = []
+        if self._expansion.has_to_be_listed(url, if_unknown=self._is_first or has_series):
+            seen = {item.item_id for item in items}
+            hidden = [item for item in await self._list_series(url) if item.item_id not in seen]
+        masters += [item for item in hidden if not self._is_known_as_none(item)]
+        for batch in batches([m for m in masters if not self._is_known(m)], ITEMS_AT_ONCE, BATCH_BYTES):
+            for master, told in zip(batch, await self._told(batch, as_icalendar=True), strict=True):
+                await self._take_series(master, told)
+        if self._expanded & {master.version for master in hidden}:
+            self._expansion.found_hidden(url)
+        return RoomReading(self._invitations, frozenset(self._unchanged), self._memory, self._requests)
+
+    def _is_known(self, item: Listed) -> bool:
+        """Whether it is as it was; then it is remembered on."""
+        if item.version in self._memory:
+            return True
+        if item.version not in self._known:
+            return False
+        known = self._known[item.version]
+        if isinstance(known, Series):
+            if known.until < self._window.end:
+                return False
+            self._unchanged |= known.occurrences
+        elif known is not None:
+            self._unchanged.add(known)
+        self._memory[item.version] = known
+        return True
+
+    def _is_known_as_none(self, item: Listed) -> bool:
+        """Whether it was listed among series and is none."""
+        key = _NO_SERIES + item.version
+        if key in self._known:
+            self._memory[key] = None
+        return key in self._known
 
     async def _list(self) -> list[Listed]:
         """All items of the window, page by page."""
@@ -223,6 +251,27 @@ class _Reading:
         raise RoomError(f"{self._room}: the calendar has more than {PAGE} meetings at one time, or {PAGE * PAGES} "
                         "in all: is this a room?")
 
+    async def _list_series(self, url: str) -> list[Listed]:
+        """The masters of all series, which a view did not expand; none where the server does not list them."""
+        found: dict[str, Listed] = {}
+        for _ in range(SERIES_PAGES):
+            try:
+                page = await self._client.ask(self._room, find_series(self._room, len(found)),
+                                              lambda body, kind: read_page(read_answer(body, kind)),
+                                              heard=self._heard)
+            except EwsError as error:
+                if error.is_transient or error.concern is Concern.ACCOUNT:
+                    raise
+                _log.info("{url} does not list series, which is of no matter where it expands them: {error}",
+                          url=url, room=self._room, error=str(error))
+                self._expansion.refused_list(url)
+                return []
+            before = len(found)
+            found.update((item.item_id, item) for item in page.items)
+            if page.is_last or len(found) == before:
+                break
+        return [item for item in found.values() if item.is_master or not item.kind]
+
     async def _told(self, batch: Sequence[Listed], *, as_icalendar: bool = False) -> list[Told]:
         """What Exchange says of items; one whose answer cannot be read costs itself, and its body first."""
         try:
@@ -230,7 +279,7 @@ class _Reading:
                                      as_icalendar=as_icalendar)
         except UnreadableAnswerError:
             if len(batch) > 1:
-                return [(await self._told([item]))[0] for item in batch]
+                return [(await self._told([item], as_icalendar=as_icalendar))[0] for item in batch]
         try:
             return await self._asked(batch, with_body=False, as_icalendar=False)
         except UnreadableAnswerError as error:
@@ -270,12 +319,24 @@ class _Reading:
         self._characters += len(invitation.body_html) + len(invitation.body_text)
         self._invitations.append(invitation)
 
-    async def _expanded(self, told: Told) -> Sequence[Invitation]:
-        """The occurrences of a series that the server did not expand itself, as Exchange does."""
-        if told.invitation is None or not told.icalendar:
-            return ()
-        return cast("list[Invitation]", await self._in_thread(
-            _occurrences, told.invitation, told.icalendar, self._window))
+    async def _take_series(self, item: Listed, told: Told) -> None:
+        """Keep the occurrences of a series that the server did not expand itself."""
+        if told.error is not None:
+            self._take(item, told)
+            return
+        if not told.is_master:
+            self._memory[_NO_SERIES + item.version] = None
+            return
+        found: list[Invitation] = []
+        until = self._window.end + AHEAD
+        if told.invitation is not None and told.icalendar:
+            found = await self._in_thread(occurrences_of, told.invitation, told.icalendar,
+                                          Window(self._window.start, until))
+        for invitation in found:
+            self._keep(invitation)
+            if self._window.overlaps(invitation.start_time, invitation.end_time):
+                self._expanded.add(item.version)
+        self._memory[item.version] = Series(frozenset((one.uid, one.occurrence) for one in found), until)
 
 
 def _patient(told: list[Told]) -> list[Told]:
@@ -287,30 +348,3 @@ def _patient(told: list[Told]) -> list[Told]:
         if one.error is not None and one.error.concern is Concern.PATIENCE:
             raise one.error
     return told
-
-
-def _occurrences(master: Invitation, icalendar: str, window: Window) -> list[Invitation]:
-    """The occurrences of a series in a window; what they do not say themselves is as in the master."""
-    try:
-        found = read_calendar(_calendar_in(b64decode(icalendar)), master.uid).invitations(window)
-    except (UnreadableCalendarError, MessageError, ValueError, LookupError, RecursionError) as error:
-        _log.warn("A series cannot be read and is left out: {error}", error=str(error))
-        return []
-    return [
-        replace(one, uid=master.uid, properties=master.properties,
-                body_html=one.body_html or ("" if one.body_text else master.body_html))
-        if one.item_type is CalendarItemType.EXCEPTION else
-        replace(master, start_time=one.start_time, end_time=one.end_time, occurrence=one.occurrence,
-                item_type=one.item_type, is_cancelled=one.is_cancelled)
-        for one in found]
-
-
-def _calendar_in(content: bytes) -> bytes:
-    """The iCalendar object, which Exchange gives as it is and other servers as a part of a message."""
-    if b"BEGIN:VCALENDAR" in content[:200].upper():
-        return content
-    for part in message_from_bytes(content).walk():
-        if part.get_content_type() == "text/calendar":
-            inside = part.get_payload(decode=True)
-            return inside if isinstance(inside, bytes) else b""
-    return content

@@ -35,10 +35,10 @@ from otjd.seam import InThread
 from otjd.sign_in import CloudIntegration, consent_of
 from otjd.sources import Surroundings, calendar_system
 
-MOST_REQUESTS = 10
+MOST_REQUESTS = 12
 """Requests to one calendar system, without those for tokens."""
 
-FOR_A_WEEK = 6
+FOR_A_WEEK = 7
 """How many of them may go into reading a week; the rest is for a day, where the week takes more."""
 
 ROOMS_TRIED = 3

@@ -46,17 +46,30 @@ _FREE_BUSY = {"Free": FreeBusyStatus.FREE, "WorkingElsewhere": FreeBusyStatus.FR
               "Tentative": FreeBusyStatus.TENTATIVE}
 _STAMP = "%Y%m%dT%H%M%SZ"
 MASTER = "RecurringMaster"
+_RECURRING = 0x8223
+"""PidLidRecurring (MS-OXPROPS 2.216)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An item of a calendar as FindItem lists it; `size` is in bytes, with its attachments."""
+    """An item of a calendar as FindItem lists it; `size` is in bytes, with its attachments, `kind` its
+    CalendarItemType, empty where the server does not say."""
 
     item_id: str
     change_key: str
     start: datetime | None
     size: int = 0
-    is_master: bool = False
+    kind: str = ""
+
+    @property
+    def is_master(self) -> bool:
+        """Whether it stands for a whole series."""
+        return self.kind == MASTER
+
+    @property
+    def is_occurrence(self) -> bool:
+        """Whether it is one of a series."""
+        return self.kind in ("Occurrence", "Exception")
 
     @property
     def version(self) -> bytes:
@@ -75,10 +88,23 @@ class Page:
 
 def find_items(room: str, start: datetime, end: datetime) -> str:
     """List what has a part in [start, end), occurrences expanded."""
+    return _find(room, f'<m:CalendarView MaxEntriesReturned="{PAGE}" StartDate="{written(start)}" '
+                       f'EndDate="{written(end)}"/>')
+
+
+def find_series(room: str, offset: int) -> str:
+    """List the masters of all series, from the one of this number on; a server may list other items as well."""
+    return _find(room, f'<m:IndexedPageItemView MaxEntriesReturned="{PAGE}" Offset="{offset}" '
+                       'BasePoint="Beginning"/><m:Restriction><t:IsEqualTo><t:ExtendedFieldURI '
+                       f'DistinguishedPropertySetId="Appointment" PropertyId="{_RECURRING}" '
+                       'PropertyType="Boolean"/><t:FieldURIOrConstant><t:Constant Value="true"/>'
+                       "</t:FieldURIOrConstant></t:IsEqualTo></m:Restriction>")
+
+
+def _find(room: str, view: str) -> str:
     fields = "".join(_field(name) for name in ("item:Size", "calendar:Start", "calendar:CalendarItemType"))
     return ('<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape>'
-            f"<t:AdditionalProperties>{fields}</t:AdditionalProperties></m:ItemShape>"
-            f'<m:CalendarView MaxEntriesReturned="{PAGE}" StartDate="{written(start)}" EndDate="{written(end)}"/>'
+            f"<t:AdditionalProperties>{fields}</t:AdditionalProperties></m:ItemShape>{view}"
             f"<m:ParentFolderIds>{mailbox_folder(room)}</m:ParentFolderIds></m:FindItem>")
 
 
@@ -102,7 +128,7 @@ def _listed(items: etree._Element) -> Iterator[Listed]:
             size = markup.content(markup.child(item, "Size"))
             yield Listed(found.get("Id", ""), found.get("ChangeKey", ""), instant(markup.child(item, "Start")),
                          int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0,
-                         markup.content(markup.child(item, "CalendarItemType")) == MASTER)
+                         markup.content(markup.child(item, "CalendarItemType"))[:TEXT_LIMIT])
 
 
 def get_items(items: Iterable[Listed], *, with_body: bool = True, as_icalendar: bool = False) -> str:

@@ -57,7 +57,10 @@ def told(root: etree._Element, body: str = "", more: str = "") -> bytes:
 
 @dataclass
 class Scripted:
-    """Answers requests by operation; `asked` are the operations, with the requests, in order."""
+    """Answers requests by operation; `asked` are the operations, with the requests, in order.
+
+    FindItem without a CalendarView, which asks for series, is called FindSeries.
+    """
 
     replies: dict[str, Reply | bytes] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
@@ -76,10 +79,12 @@ class Scripted:
         request.setHeader("Content-Type", "text/xml; charset=utf-8")
         root = etree.fromstring(request.body)[-1][0]
         name = etree.QName(root).localname.removesuffix("Request")
+        if root.find("{*}IndexedPageItemView") is not None:
+            name = "FindSeries"
         if (validator := schema()) is not None and name != "GetUserAvailability":
             validator.assertValid(root)
         self.asked.append((name, request))
-        reply = self.replies[name]
+        reply = self.replies.get(name, listed()) if name == "FindSeries" else self.replies[name]
         found = reply if isinstance(reply, bytes) else reply(request, root)
         if found is not None and b"Fault>" in found:
             request.setResponseCode(500)

@@ -79,7 +79,7 @@ def test_a_page_tells_whether_it_is_the_last() -> None:
            "</t:CalendarItem>")
     page = read_page(read_answer(listing(one, 'IncludesLastItemInRange="false"')))
     assert not page.is_last
-    assert page.items == (Listed("A", "B", NOW, 12, is_master=True),)
+    assert page.items == (Listed("A", "B", NOW, 12, "RecurringMaster"),)
     assert read_page(read_answer(listing(""))).items == ()
     assert read_page(read_answer(listing("<t:CalendarItem/><t:Size>x</t:Size>"))).items == ()
 
