@@ -15,21 +15,19 @@ from twisted.logger import Logger
 from otjd.meetings.cache import MeetingCache
 from otjd.protocol import ews_notifications, ews_responses, ews_wsdl, soap
 from otjd.protocol.ews_notifications import READERS, GetStreamingEvents
-from otjd.protocol.ews_requests import OPERATIONS, VERSIONS, Header, Request, read_header, read_request
+from otjd.protocol.ews_requests import OPERATIONS, VERSIONS, Header, read_header, read_request
 from otjd.protocol.ews_responses import ServerVersion
 from otjd.protocol.markup import DocumentLimits
 from otjd.protocol.soap import Dialect, Envelope, SoapFault
 from otjd.serve.answer_parts import Answer, is_own
 from otjd.serve.calls import Account, Call, Reply
 from otjd.serve.ews_answers import Answers
+from otjd.serve.ews_known import KnownRequests, ReadRequest
 from otjd.serve.ews_meetings import MeetingTexts
 from otjd.serve.ews_notifications import Notifications
 from otjd.serve.ews_subscriptions import Subscriptions
 from otjd.serve.join_details import JoinDetails
 from otjd.serve.limits import Limits
-
-KEPT_REQUESTS = 512
-KEPT_REQUEST_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +46,6 @@ class EwsSettings:
     heartbeat_s: float = 45.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A request as it was read; it tells nothing of who sent it."""
-
-    dialect: Dialect
-    operation: str
-    header: Header
-    request: Request | ews_notifications.Request
-
-
 class EwsService:
     """Answers calls to /EWS/Exchange.asmx and /EWS/Services.wsdl; a `calls.Service`."""
 
@@ -74,7 +62,7 @@ class EwsService:
         self._versions = VERSIONS | {self._version.name}  # a client may take over the name that it was told
         texts = MeetingTexts(settings.join_details, settings.details_kept)
         self._answers = Answers(cache, texts, now=now)
-        self._read_before: dict[tuple[str, bytes], _Read] = {}
+        self._known = KnownRequests()
         self._notifications = Notifications(
             subscriptions, self._answers, change_key=texts.change_key,
             subscriptions_limit=settings.subscriptions_per_user, streams_limit=settings.streams_per_user,
@@ -88,13 +76,14 @@ class EwsService:
         dialect = soap.dialect_of(call.content_type)
         operation = ""
         try:
-            read = self._read_before.get((call.content_type, call.body)) if call.method == "POST" else None
+            read = self._known.find(call.content_type, call.body) if call.method == "POST" else None
             if read is None:
                 envelope = self._envelope(call)
                 dialect, operation = envelope.dialect, envelope.name[:60]
                 header = read_header(envelope)
                 self._check(header, call.account)
-                read = self._keep(call, _Read(dialect, operation, header, self._request(envelope, header)))
+                read = self._read(envelope, header)
+                self._known.keep(call.content_type, call.body, read, lambda body: self._read_alike(call, body))
             else:
                 dialect, operation = read.dialect, read.operation
                 self._check(read.header, call.account)
@@ -110,19 +99,15 @@ class EwsService:
                                     "failed.", is_ours=True), dialect, operation)
         return self._reply(operation, answer, dialect)
 
-    def _request(self, envelope: Envelope, header: Header) -> Request | ews_notifications.Request:
+    def _read(self, envelope: Envelope, header: Header) -> ReadRequest:
         reader = READERS.get(envelope.name)
-        if reader is not None:
-            return reader(envelope.operation)
-        return read_request(envelope, header.zone, ids_limit=self._limits.ids_per_request)
+        request = (read_request(envelope, header.zone, ids_limit=self._limits.ids_per_request) if reader is None
+                   else reader(envelope.operation))
+        return ReadRequest(envelope.dialect, envelope.name[:60], header, request)
 
-    def _keep(self, call: Call, read: _Read) -> _Read:
-        """Remember what a request asks for: all endpoints of a model ask for the same, again and again."""
-        if len(call.body) <= KEPT_REQUEST_BYTES:
-            if len(self._read_before) >= KEPT_REQUESTS:
-                del self._read_before[next(iter(self._read_before))]
-            self._read_before[call.content_type, call.body] = read
-        return read
+    def _read_alike(self, call: Call, body: bytes) -> ReadRequest:
+        envelope = soap.read_envelope(body, call.content_type, self._document_limits)
+        return self._read(envelope, read_header(envelope))
 
     def _notified(self, request: ews_notifications.Request, account: Account, dialect: Dialect) -> Reply:
         if not isinstance(request, GetStreamingEvents):

@@ -12,7 +12,7 @@ from lxml import etree
 from otjd.meetings.model import Meeting
 from otjd.protocol.ews_notifications import READERS
 from otjd.protocol.ews_requests import OPERATIONS
-from otjd.serve.ews import KEPT_REQUESTS
+from otjd.serve.ews_known import KEPT_REQUESTS
 from otjd.serve.limits import Limits
 from tests.serve.ews_support import (
     ACCOUNT,
@@ -313,7 +313,31 @@ def test_who_may_not_ask_is_refused_though_another_asked_the_same(exchange: Exch
 def test_what_is_remembered_of_requests_is_bounded(exchange: Exchange) -> None:
     for number in range(KEPT_REQUESTS + 10):
         exchange.post(envelope(calendar_view(more=f'MaxEntriesReturned="{number + 1}"')))
-    assert len(exchange.service._read_before) == KEPT_REQUESTS
-    newest = next(reversed(exchange.service._read_before))
+    assert len(exchange.service._known._known) == KEPT_REQUESTS
+    newest = next(reversed(exchange.service._known._known))
     exchange.post(envelope(get_item(*("x" * 50 for _ in range(200)))))
-    assert next(reversed(exchange.service._read_before)) == newest
+    assert next(reversed(exchange.service._known._known)) == newest
+
+
+def test_a_request_for_items_like_one_before_is_answered_as_if_it_were_the_first(exchange: Exchange) -> None:
+    now, later, tomorrow = (item_id for item_id, _ in pairs(exchange.ask(calendar_view())))
+    (folder,) = texts(exchange.ask(get_folder("calendar")), ".//t:FolderId/@Id")
+    asked = [get_item(*refs) for refs in (
+        (now,), (later,), (tomorrow,), (now, later), (later, now), (now, now), ("*",), ("*", now), (now, "*"),
+        ("AAAA",), (folder,), ("",), (f'<t:ItemId ChangeKey="AAAA" Id="{now}"/>',),
+        (f'<t:ItemId ChangeKey="BBBB" Id="{later}"/>',), (f'<t:ItemId Id="{now}" ChangeKey="A"/>',),
+        (f"<t:ItemId Id='{now}'/>",), (f'<t:ItemId Id=" {now} "/>',),
+        (f'<!-- <t:ItemId Id="{now}"/> -->', later), (f'<!-- <t:ItemId Id="{later}"/> -->', now),
+        (f'<t:ItemId Id="{now}"/><x Id="{later}"/>',), (f'<x Id="{later}"/><t:ItemId Id="{now}"/>',),
+        (f'<t:OccurrenceItemId RecurringMasterId="{now}" InstanceIndex="1"/>', now),
+        (f'<t:OccurrenceItemId RecurringMasterId="{later}" InstanceIndex="1"/>', later))]
+    for body in (*asked, *reversed(asked)):
+        assert exchange.post(envelope(body)) == busy_room().post(envelope(body)), body
+
+
+def test_requests_for_one_item_after_the_other_are_remembered_as_one(exchange: Exchange) -> None:
+    ids = [item_id for item_id, _ in pairs(exchange.ask(calendar_view()))]
+    before = len(exchange.service._known._known)
+    for item_id in ids:
+        exchange.ask(get_item(item_id))
+    assert len(exchange.service._known._known) == before + 1
