@@ -235,14 +235,16 @@ class StatusBoard:
         state = self._endpoints.get(endpoint)
         if state is None:
             return
-        self._endpoints[endpoint] = replace(
-            state, last_contact_time=self._now(), last_error=None,
+        # not by `replace`, which is slow: every request is a contact
+        self._endpoints[endpoint] = EndpointState(
+            facts=state.facts, last_contact_time=self._now(), last_error=None, configured_at=state.configured_at,
             address=state.address if address is None else address,
             number_of_meetings=state.number_of_meetings if meetings is None else meetings,
             last_operation=operation or state.last_operation,
             last_user_agent=user_agent or state.last_user_agent,
             last_scheme=scheme or state.last_scheme)
-        self.lower_alarm(ENDPOINT_ALARMS[state.facts.endpoint_type], endpoint)
+        if self._alarms:
+            self.lower_alarm(ENDPOINT_ALARMS[state.facts.endpoint_type], endpoint)
 
     def endpoint_failed(self, endpoint: str, error: str, *, alarm: bool = True,
                         level: AlarmLevel = AlarmLevel.ERROR) -> None:

@@ -156,7 +156,6 @@ class LimitedChannel(HTTPChannel):
     factory: Host
     transport: Any
     callLater: Any  # noqa: N815 - set by the factory, and untyped in TimeoutMixin
-    setTimeout: Any  # noqa: N815
     timeOut: Any  # noqa: N815 - seconds
     setRawMode: Any  # noqa: N815
 
@@ -167,7 +166,10 @@ class LimitedChannel(HTTPChannel):
         self._deadline: Any = None
         self._linger_ends: Any = None
         self._quiet: Any = None
+        self._silence: Any = None
         self._had_data = False
+        self._is_read = False
+        self._is_secure = False
         self.when_gone: list[Deferred[None]] = []
 
     @property
@@ -177,12 +179,39 @@ class LimitedChannel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """A client connected."""
-        if self.isSecure():  # type: ignore[no-untyped-call]
+        self._is_secure = super().isSecure()  # type: ignore[no-untyped-call]
+        if self._is_secure:
             limits = self.factory.limits
             # before it is set for the first time: to set it sooner costs a search through all that wait
             self.timeOut = min(limits.request_s, limits.idle_s)
         super().connectionMade()  # type: ignore[no-untyped-call]
         self.factory.connections.add(self)
+
+    def isSecure(self) -> bool:
+        """Whether the client came by TLS."""
+        return self._is_secure
+
+    def setTimeout(self, period: Any) -> Any:
+        """Let the client be silent for so many seconds, with None for as long as it likes; gives what held before.
+
+        TimeoutMixin's own timer is cancelled for each request and made anew after it, this one is only put off.
+        """
+        before, self.timeOut = self.timeOut, period
+        if self._silence is not None:
+            self.resetTimeout()
+        elif period is not None:
+            self._silence = self.callLater(period, self._silent)
+        return before
+
+    def resetTimeout(self) -> None:
+        """The client was heard."""
+        if self._silence is not None and self.timeOut is not None:
+            self._silence.reset(self.timeOut)
+
+    def _silent(self) -> None:
+        self._silence = None
+        if self.timeOut is not None:
+            self.timeoutConnection()
 
     def handshakeCompleted(self) -> None:
         """The client agreed on TLS, for which it has the time of a request; now it may be silent."""
@@ -190,7 +219,7 @@ class LimitedChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """The client went away, or never agreed on TLS."""
-        for call in (self._deadline, self._linger_ends, self._quiet):
+        for call in (self._deadline, self._linger_ends, self._quiet, self._silence):
             if call is not None and call.active():
                 call.cancel()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -213,8 +242,15 @@ class LimitedChannel(HTTPChannel):
             limits = self.factory.limits
             self.maxHeaders = limits.headers
             self.totalHeadersSize = self.MAX_LENGTH = limits.header_bytes
-            self._deadline = self.callLater(limits.request_s, self._too_slow)
+        self._is_read = False
         super().dataReceived(data)  # type: ignore[no-untyped-call]
+        if not (self._is_read or self._handlingRequest) and self._deadline is None:
+            self._expect_rest()
+
+    def _expect_rest(self) -> None:
+        """Most requests arrive whole; the others have a time by which they must have."""
+        if not self.is_lingering and self in self.factory.connections:
+            self._deadline = self.callLater(self.factory.limits.request_s, self._too_slow)
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body, or of the next request."""
@@ -229,6 +265,7 @@ class LimitedChannel(HTTPChannel):
         """A request was read whole."""
         if self.is_lingering:
             return
+        self._is_read = True
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -236,7 +273,10 @@ class LimitedChannel(HTTPChannel):
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         """Whether the connection stays open after an answer: old clients that ask for it need that for NTLM."""
-        asked = b",".join(request.requestHeaders.getRawHeaders(b"connection", ())).lower()
+        values = request.requestHeaders.getRawHeaders(b"connection", ())
+        if not values and version == b"HTTP/1.1":
+            return True
+        asked = b",".join(values).lower()
         tokens = {token.strip() for token in asked.split(b",")}
         if b"close" not in tokens and version == b"HTTP/1.1":
             return True

@@ -54,8 +54,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted_proxies: Seq
     `forwarded_for` are all values of X-Forwarded-For. What stands left of a hop that cannot be read, or that is
     not trusted, anybody may have written.
     """
-    parsed = address_of(peer)
-    client = peer if parsed is None else str(parsed)
+    client = _plain(peer)
     hops = ",".join(forwarded_for).split(",") if forwarded_for else []
     for hop in reversed(hops[-_HOPS_LIMIT:]):
         if not is_within(client, trusted_proxies):
@@ -65,6 +64,12 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted_proxies: Seq
             break
         client = str(address)
     return client
+
+
+@lru_cache(maxsize=8192)
+def _plain(peer: str) -> str:
+    parsed = address_of(peer)
+    return peer if parsed is None else str(parsed)
 
 
 def base_url(hosts: Sequence[str], *, secure: bool, local: str, forwarded_proto: str = "") -> str:

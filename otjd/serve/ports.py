@@ -37,6 +37,7 @@ class PromptConnection(Server):
     _waits = False  # whether the reactor was asked to tell: something is to be sent or to be ended
     _held: bytearray | None = None
     _host: Any = None
+    _peer: Any = None
 
     def write(self, data: bytes) -> None:
         """Send bytes, or have them sent."""
@@ -81,6 +82,13 @@ class PromptConnection(Server):
         if self._host is None:
             self._host = _one_for_all(super().getHost())  # type: ignore[no-untyped-call]
         return self._host
+
+
+    def getPeer(self) -> Any:
+        """Who connected."""
+        if self._peer is None:
+            self._peer = super().getPeer()  # type: ignore[no-untyped-call]
+        return self._peer
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, cast
 from urllib.parse import unquote
@@ -190,10 +191,11 @@ class CalendarSite(HTTPFactory):
             ready = self._ready()
             self._refuse(request, visit, 200 if ready else 503, "ok" if ready else "starting")
         else:
-            for name, value in self._announced.get(path, {}).items():
-                request.setHeader(name, value)
+            if path in self._announced:
+                for name, value in self._announced[path].items():
+                    request.setHeader(name, value)
             outcome = self._authenticator.judge(
-                _authorization(request), request.channel.login, method=visit.method,
+                _last(request, b"authorization"), request.channel.login, method=visit.method,
                 target=request.uri.decode("latin-1"), address=visit.address)
             if isinstance(outcome, Refused):
                 self._challenge(request, visit, outcome)
@@ -207,7 +209,7 @@ class CalendarSite(HTTPFactory):
         path = (unquote(target) if "%" in target else target) or "/"
         visit = Visit(
             started=self.reactor.seconds(), clock=self.reactor.seconds, method=request.method.decode("latin-1"),
-            path=path, address=self._address(request), user_agent=printable(_last(request, "user-agent")))
+            path=path, address=self._address(request), user_agent=printable(_last(request, b"user-agent")))
         if self._wire_log is None or not self._wire_log.is_on:
             return visit
         return replace(
@@ -216,7 +218,7 @@ class CalendarSite(HTTPFactory):
             answer_headers=request.sent_headers)
 
     def _address(self, request: Any) -> str:
-        return client_address(_peer(request), _all(request, "x-forwarded-for"), self._settings.trusted_proxies)
+        return client_address(_peer(request), _all(request, b"x-forwarded-for"), self._settings.trusted_proxies)
 
     def _refuse(self, request: Any, visit: Visit, status: int, text: str) -> None:
         request.answer(status, f"{text}\n".encode(), PLAIN)
@@ -291,9 +293,9 @@ class CalendarSite(HTTPFactory):
         host = f"[{local.host}]" if ":" in local.host else local.host
         return Call(
             account=accepted.account, scheme=accepted.scheme, method=visit.method, path=visit.path,
-            base_url=base_url(_all(request, "host"), secure=request.isSecure(), local=f"{host}:{local.port}",
-                              forwarded_proto=_last(request, "x-forwarded-proto") if trusted else ""),
-            content_type=_last(request, "content-type"), body=request.content.getvalue(),
+            base_url=base_url(_all(request, b"host"), secure=request.isSecure(), local=f"{host}:{local.port}",
+                              forwarded_proto=_last(request, b"x-forwarded-proto") if trusted else ""),
+            content_type=_last(request, b"content-type"), body=request.content.getvalue(),
             client_address=visit.address, user_agent=visit.user_agent)
 
     def _report(self, call: Call, reply: Reply) -> None:
@@ -318,23 +320,19 @@ class CalendarSite(HTTPFactory):
         self._visits.tls_failed(str(getattr(channel.getPeer(), "host", "")), error)  # type: ignore[no-untyped-call]
 
 
+@lru_cache(maxsize=64)
 def _routed(path: str) -> str:
     """A path as routes are named: in lower case, without doubled slashes and without one at the end."""
     return re.sub(r"/{2,}", "/", path).rstrip("/").lower()
 
 
-def _authorization(request: Any) -> str | None:
-    values: Sequence[bytes] = request.requestHeaders.getRawHeaders(b"authorization", ())
-    return values[-1].decode("latin-1") if values else None
+def _all(request: Any, header: bytes) -> list[str]:
+    return [v.decode("latin-1") for v in request.requestHeaders.getRawHeaders(header, ())]
 
 
-def _all(request: Any, header: str) -> list[str]:
-    return [v.decode("latin-1") for v in request.requestHeaders.getRawHeaders(header.encode(), ())]
-
-
-def _last(request: Any, header: str) -> str:
-    values = _all(request, header)
-    return values[-1] if values else ""
+def _last(request: Any, header: bytes) -> str:
+    values: Sequence[bytes] = request.requestHeaders.getRawHeaders(header, ())
+    return values[-1].decode("latin-1") if values else ""
 
 
 def _peer(request: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from twisted.logger import Logger, LogLevel
@@ -42,7 +43,12 @@ _TLS_HINTS = {
 
 def printable(text: str, limit: int = USER_AGENT_SHOWN) -> str:
     """Text of a client as it may be logged and shown: short, and without control characters."""
-    return _CONTROL.sub(" ", text[:limit]).strip()
+    return _printable(text[:limit])
+
+
+@lru_cache(maxsize=1024)  # the same clients come again and again
+def _printable(text: str) -> str:
+    return _CONTROL.sub(" ", text).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,10 @@ class VisitLog:
                 operation=reply.operation or call.method, endpoint=call.account.endpoint, status=reply.status,
                 with_error=f" {reply.error}" if reply.error else "", error=reply.error, scheme=call.scheme,
                 room=call.account.room.email, **visit.fields())
-        self._capture(visit, call.account.endpoint, reply.body, room=call.account.room.email, scheme=call.scheme,
-                      operation=reply.operation or call.method, status=reply.status, error=reply.error)
+        if visit.captured is not None:
+            self._capture(visit, call.account.endpoint, reply.body, room=call.account.room.email,
+                          scheme=call.scheme, operation=reply.operation or call.method, status=reply.status,
+                          error=reply.error)
 
     def sent(self, visit: Visit, call: Call, document: bytes) -> None:
         """A further document of an answer that is held open was sent; for the wire log alone."""

@@ -219,6 +219,18 @@ def test_an_answer_ends_with_its_timeout_and_the_connection_serves_on(room: Worl
     assert answer.status == 200
 
 
+def test_a_client_may_be_silent_as_long_after_an_answer_that_took_longer_as_after_any(room: World) -> None:
+    minutes = int(Limits().idle_s // 60) + 1
+    client = Client(room, listen(room.subscribed(), minutes=minutes))
+    for _ in range(minutes):
+        room.advance(60)
+    assert client.told()[-1] == "Closed"
+    room.advance(Limits().idle_s - 1)
+    assert not client.wire.is_closed
+    room.advance(1)
+    assert client.wire.is_closed
+
+
 def test_a_client_of_http_1_0_is_told_until_the_connection_closes(room: World) -> None:
     client = room.client(room.subscribed(), version="HTTP/1.0")
     assert b"chunked" not in client.head.lower()
