@@ -50,8 +50,10 @@ class Agenda:
 
     def overlapping(self, window: Window) -> tuple[Meeting, ...]:
         """The meetings that have a part in `window`."""
-        begun = bisect_left(self.meetings, window.end, key=_start)
-        return tuple(m for m in self.meetings[:begun] if window.overlaps(m.start_time, m.end_time))
+        begin = window.start
+        begun = self.meetings[:bisect_left(self.meetings, window.end, key=_start)]
+        # Window.overlaps without what is known of these: it would be called thousands of times a second
+        return tuple([m for m in begun if m.end_time > begin or m.start_time == m.end_time == begin])
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class IdKind(Enum):
 
 
 def _encoded(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii")
+    return binascii.b2a_base64(raw, newline=False).decode("ascii")
 
 
 def raw_id(text: str) -> tuple[IdKind, bytes] | None:

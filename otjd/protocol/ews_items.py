@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -35,15 +34,7 @@ _GLOBAL_OBJECT_ID, _CLEAN_GLOBAL_OBJECT_ID = 3, 35
 _SUBJECT, _ARTICLE_NUMBER, _CREATION_TIME, _MODIFICATION_TIME, _NAME_IN_URLS = 0x37, 0xE23, 0x3007, 0x3008, 0x10F3
 
 _ITEM_START = "<t:CalendarItem>"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What is told of a meeting besides the meeting itself."""
-
-    room_email: str
-    change_key: str
-    location: str = ""
+_CLASS, _CLASS_IN_SERIES = "IPM.Appointment", "IPM.Appointment.Occurrence"
 
 
 class Bodies(Protocol):
@@ -60,8 +51,7 @@ class Bodies(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ItemText:
+class ItemText(NamedTuple):
     """A calendar item in the pieces between which something may be inserted."""
 
     before_body: str
@@ -69,25 +59,44 @@ class ItemText:
     before_other_bodies: str
     rest: str
 
-    def plain(self) -> str:
-        """The item without any body."""
-        return f"{self.before_body}{self.before_extended}{self.before_other_bodies}{self.rest}"
+
+class _Person(NamedTuple):
+    """Whose meeting it is: never an empty name, and the texts that tell of it."""
+
+    name: str
+    email: str
+    mailbox: str
+    attendee: str
 
 
-def organizer_name(meeting: Meeting, room_email: str) -> str:
-    """Whose meeting it is: the organizer, or the mailbox itself where none is named. Never empty."""
-    return visible(meeting.organizer.name) or visible(meeting.organizer.email) or room_email
+@lru_cache(maxsize=8192)  # the same people and rooms come again and again
+def _person(name: str, email: str) -> _Person | None:
+    """None where there is nothing to see."""
+    shown = visible(name) or visible(email)
+    if not shown:
+        return None
+    mailbox = _mailbox(shown, visible(email))
+    return _Person(shown, visible(email), mailbox, _attendee(mailbox, "Organizer"))
+
+
+def _organizer(meeting: Meeting, room_email: str) -> _Person:
+    """The organizer, or the mailbox itself where none is named."""
+    organizer = _person(meeting.organizer.name, meeting.organizer.email)
+    if organizer is None or organizer.name == room_email:
+        mailbox = _mailbox(room_email, room_email)
+        return _Person(room_email, room_email, mailbox, _attendee(mailbox, "Organizer"))
+    return organizer
 
 
 def shown_subject(meeting: Meeting, room_email: str) -> str:
     """The subject, or whose meeting it is where there is none. Never empty."""
-    return visible(meeting.subject) or organizer_name(meeting, room_email)
+    return visible(meeting.subject) or _organizer(meeting, room_email).name
 
 
 def organizer_mailbox(meeting: Meeting, room_email: str) -> tuple[str, str]:
     """Name and address of whose meeting it is; the address is empty where none is known."""
-    name = organizer_name(meeting, room_email)
-    return name, room_email if name == room_email else visible(meeting.organizer.email)
+    organizer = _organizer(meeting, room_email)
+    return organizer.name, organizer.email
 
 
 class _OfRoom(NamedTuple):
@@ -102,25 +111,24 @@ def _of_room(room_email: str) -> _OfRoom:
                    _attendee(_mailbox(room_email, room_email), "Accept"))
 
 
-def item_text(meeting: Meeting, shown: Shown) -> ItemText:
-    """Write what every answer tells of `meeting`."""
+def item_text(meeting: Meeting, *, room_email: str, change_key: str, location: str = "") -> ItemText:
+    """Write what every answer tells of `meeting`; `change_key` as `ews_ids` makes it."""
     in_series = meeting.item_type is not CalendarItemType.SINGLE
     created = meeting.created_time or meeting.last_modified_time or meeting.start_time
     modified = meeting.last_modified_time or created
-    original = _occurrence_start(meeting.occurrence)
-    item_class = "IPM.Appointment.Occurrence" if in_series else "IPM.Appointment"
-    of_room = _of_room(shown.room_email)
-    organizer = _mailbox(*organizer_mailbox(meeting, shown.room_email))
+    of_room = _of_room(room_email)
+    organizer = _organizer(meeting, room_email)
     when, duration = _when(meeting.start_time, meeting.end_time)
-    recurrence_id = f"<t:RecurrenceId>{write_date_time(original)}</t:RecurrenceId>" if original else ""
-    original_start = f"<t:OriginalStart>{write_date_time(original)}</t:OriginalStart>" if original else ""
+    recurrence_id = original_start = ""
+    if meeting.occurrence and (original := _occurrence_start(meeting.occurrence)):
+        recurrence_id = f"<t:RecurrenceId>{write_date_time(original)}</t:RecurrenceId>"
+        original_start = f"<t:OriginalStart>{write_date_time(original)}</t:OriginalStart>"
     return ItemText(
         before_body=(
-            f'{_ITEM_START}<t:ItemId Id="{ews_ids.item_id(meeting.id)}" '
-            f'ChangeKey="{attribute(shown.change_key)}"/>'
+            f'{_ITEM_START}<t:ItemId Id="{ews_ids.item_id(meeting.id)}" ChangeKey="{change_key}"/>'
             f"{of_room.parent_folder}"
-            f"<t:ItemClass>{item_class}</t:ItemClass>"
-            f"<t:Subject>{text(shown_subject(meeting, shown.room_email))}</t:Subject>"
+            f"<t:ItemClass>{_CLASS_IN_SERIES if in_series else _CLASS}</t:ItemClass>"
+            f"<t:Subject>{text(visible(meeting.subject) or organizer.name)}</t:Subject>"
             f"<t:Sensitivity>{'Private' if meeting.is_private else 'Normal'}</t:Sensitivity>"),
         before_extended=(
             f"<t:Importance>Normal</t:Importance><t:DateTimeCreated>{write_date_time(created)}</t:DateTimeCreated>"
@@ -132,13 +140,14 @@ def item_text(meeting: Meeting, shown: Shown) -> ItemText:
             f"<t:UID>{ews_ids.global_object_id(meeting.uid, meeting.occurrence).hex().upper()}</t:UID>"
             f"{recurrence_id}"
             f"{when}"
-            f"{original_start}<t:IsAllDayEvent>{_boolean(meeting.is_all_day)}</t:IsAllDayEvent>"
+            f"{original_start}<t:IsAllDayEvent>{'true' if meeting.is_all_day else 'false'}</t:IsAllDayEvent>"
             f"<t:LegacyFreeBusyStatus>{meeting.free_busy}</t:LegacyFreeBusyStatus>"
-            f"<t:Location>{text(shown.location)}</t:Location><t:IsMeeting>true</t:IsMeeting>"
-            f"<t:IsCancelled>false</t:IsCancelled><t:IsRecurring>{_boolean(in_series)}</t:IsRecurring>"
+            f"<t:Location>{text(location)}</t:Location><t:IsMeeting>true</t:IsMeeting>"
+            "<t:IsCancelled>false</t:IsCancelled>"
+            f"<t:IsRecurring>{'true' if in_series else 'false'}</t:IsRecurring>"
             f"<t:CalendarItemType>{meeting.item_type}</t:CalendarItemType><t:MyResponseType>Accept</t:MyResponseType>"
-            f"<t:Organizer>{organizer}</t:Organizer>"
-            f"<t:RequiredAttendees>{_attendee(organizer, 'Organizer')}"
+            f"<t:Organizer>{organizer.mailbox}</t:Organizer>"
+            f"<t:RequiredAttendees>{organizer.attendee}"
             f"{of_room.attendee}</t:RequiredAttendees>"
             f"{duration}<t:TimeZone>(UTC) Coordinated Universal Time</t:TimeZone>"
             f"<t:AppointmentState>{_ACCEPTED_MEETING}</t:AppointmentState>"
@@ -165,7 +174,7 @@ def item_with_bodies(written: ItemText, bodies: Bodies, shape: ItemShape, extend
 def item_without_bodies(written: ItemText, extended: str) -> str:
     """The item as a list shows it; `extended` is XML text."""
     if not extended:
-        return written.plain()
+        return "".join(written)
     return "".join((written.before_body, written.before_extended, extended, written.before_other_bodies,
                     written.rest))
 
@@ -217,7 +226,6 @@ def _body(name: str, body_type: BodyType, bodies: Bodies) -> str:
     return f'<t:{name} BodyType="{body_type}">{text(body)}</t:{name}>'
 
 
-@lru_cache(maxsize=8192)  # the same people and rooms come again and again
 def _mailbox(name: str, email: str) -> str:
     address = f"<t:EmailAddress>{text(email)}</t:EmailAddress><t:RoutingType>SMTP</t:RoutingType>" if email else ""
     return f"<t:Mailbox><t:Name>{text(name)}</t:Name>{address}</t:Mailbox>"
@@ -225,10 +233,6 @@ def _mailbox(name: str, email: str) -> str:
 
 def _attendee(mailbox: str, response: str) -> str:
     return f"<t:Attendee>{mailbox}<t:ResponseType>{response}</t:ResponseType></t:Attendee>"
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
 
 
 @lru_cache(maxsize=8192)  # meetings begin and end at few times of a day, and each is told again and again
@@ -249,8 +253,6 @@ def _duration(length: timedelta) -> str:
 
 
 def _occurrence_start(occurrence: str) -> datetime | None:
-    if not occurrence:
-        return None
     try:
         return datetime.strptime(occurrence, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:

@@ -145,12 +145,15 @@ def _escaped(match: re.Match[str]) -> str:
 
 def visible(value: str) -> str:
     """`value` without what XML cannot hold and without blanks around it: empty where there is nothing to see."""
-    return _IMPOSSIBLE.sub("", value).strip()
+    return (value if value.isprintable() else _IMPOSSIBLE.sub("", value)).strip()
 
 
 def text(value: str) -> str:
     """`value` as the text of an element: escaped as Exchange does, without what XML cannot hold."""
-    return _SPECIAL.sub(_escaped, value) if _SPECIAL.search(value) else value
+    if not _SPECIAL.search(value):
+        return value
+    escaped = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#xD;")
+    return _IMPOSSIBLE.sub("", escaped)
 
 
 def attribute(value: str) -> str:

@@ -120,7 +120,7 @@ class Answers:
             page = _page(request, self.agenda(account))
             listed.append(page.total)
             return ews_responses.root_folder(
-                [self._texts.for_list(account, m, request.shape.extended) for m in page.meetings],
+                self._texts.for_list(account, page.meetings, request.shape.extended),
                 total=page.total, is_last=page.is_last, next_offset=page.next_offset,
                 is_fraction=page.is_fraction)
 
@@ -157,8 +157,8 @@ class Answers:
             raise Refused("ErrorInvalidSyncStateData") from None
         current = {key: self._texts.change_key(m, account.style) for key, m in meetings.items()}
         changes = ews_sync.changes(known, current, request.limit)
-        created, updated = ([self._texts.for_list(account, meetings[key], request.shape.extended)
-                             for key in keys] for keys in (changes.created, changes.updated))
+        created, updated = (self._texts.for_list(account, [meetings[key] for key in keys], request.shape.extended)
+                            for keys in (changes.created, changes.updated))
         return ews_responses.item_changes(ews_sync.write_state(changes.known), changes.is_last, created=created,
                                           updated=updated, deleted=changes.deleted)
 

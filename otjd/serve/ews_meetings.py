@@ -6,13 +6,12 @@ into memory beside its connections. Join details, which come from a template, ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from otjd.meetings.model import Meeting
 from otjd.protocol.ews_ids import item_change_key
 from otjd.protocol.ews_items import (
     ItemText,
-    Shown,
     extended_properties,
     item_text,
     item_with_bodies,
@@ -44,27 +43,36 @@ class MeetingTexts:
         self._limit = limit
         self._kept: dict[tuple[str, JoinStyle], Details] = {}
 
-    def for_list(self, account: Account, meeting: Meeting, extended: Sequence[ExtendedField]) -> str:
-        """The item as FindItem shows it."""
-        return item_without_bodies(self._item(account, meeting), self._extended(account, meeting, extended))
+    def for_list(self, account: Account, meetings: Iterable[Meeting],
+                 extended: Sequence[ExtendedField]) -> list[str]:
+        """The items as FindItem shows them."""
+        shown = self._shown(account.style)
+        return [item_without_bodies(self._item(account, m, shown), self._extended(account, m, extended))
+                for m in meetings]
 
     def for_reading(self, account: Account, meeting: Meeting, shape: ItemShape) -> str:
         """The item as GetItem shows it, with its body."""
         details, mime = self._details(account, meeting), ""
         if shape.mime_content:
             mime = mime_content(meeting, account.room.email, dial_uri(meeting), details.text)
-        return item_with_bodies(self._item(account, meeting), details, shape,
+        return item_with_bodies(self._item(account, meeting, self._shown(account.style)), details, shape,
                                 self._extended(account, meeting, shape.extended), mime)
 
     def change_key(self, meeting: Meeting, style: JoinStyle) -> str:
         """The ChangeKey of the item that a meeting is shown as to endpoints of this style."""
-        if style.invitation_text == DROP:
-            meeting = meeting.without_text()  # another endpoint of the room shows it
-        return item_change_key(meeting.change_key, self._join_details.digest(style) ^ _FORMAT)
+        return self._change_key(meeting, style, self._shown(style))
 
-    def _item(self, account: Account, meeting: Meeting) -> ItemText:
-        return item_text(meeting, Shown(account.room.email, self.change_key(meeting, account.style),
-                                        dial_uri(meeting)))
+    def _shown(self, style: JoinStyle) -> int:
+        return self._join_details.digest(style) ^ _FORMAT
+
+    def _change_key(self, meeting: Meeting, style: JoinStyle, shown: int) -> str:
+        if meeting.invitation_text and style.invitation_text == DROP:
+            meeting = meeting.without_text()  # another endpoint of the room shows it
+        return item_change_key(meeting.change_key, shown)
+
+    def _item(self, account: Account, meeting: Meeting, shown: int) -> ItemText:
+        return item_text(meeting, room_email=account.room.email, location=dial_uri(meeting),
+                         change_key=self._change_key(meeting, account.style, shown))
 
     def _extended(self, account: Account, meeting: Meeting, fields: Sequence[ExtendedField]) -> str:
         return extended_properties(meeting, self._details(account, meeting).tokens, fields) if fields else ""
