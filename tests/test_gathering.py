@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import pytest
@@ -15,7 +16,7 @@ from otjd.node import Node
 from otjd.operate.board import IntegrationState
 from otjd.simulate.calendars import Calendars
 from otjd.simulate.exchange import ExchangeServer
-from otjd.simulate.exchange_settings import ExchangeSettings, ServiceAccount
+from otjd.simulate.exchange_settings import OTHER_MAKE, ExchangeSettings, ServiceAccount
 from otjd.simulate.google import GoogleServer
 from otjd.simulate.google_settings import GoogleSettings, make_service_account
 from otjd.simulate.graph import GraphServer
@@ -50,9 +51,11 @@ class Server(Protocol):
 class Exchange:
     """An Exchange on loopback."""
 
+    ways: Mapping[str, Any] = MappingProxyType({})
+
     def __init__(self, world: World, calendars: Calendars, reactor: Any) -> None:
         account = ServiceAccount("svc-otj@example.com", "right", frozenset({ROOM}))
-        self.server = ExchangeServer(calendars, ExchangeSettings(accounts=(account,)), clock=reactor)
+        self.server = ExchangeServer(calendars, ExchangeSettings(accounts=(account,), **self.ways), clock=reactor)
         self.port = self.server.listen(reactor, world.certificates.certificate, world.certificates.private_key)
 
     def configuration(self, world: World) -> str:
@@ -68,6 +71,15 @@ ca_file = "{world.certificates.ca_certificate}"
 
     async def close(self) -> None:
         await self.server.stop()
+
+
+class OtherExchange(Exchange):
+    """A server on loopback that speaks EWS and is not Microsoft's."""
+
+    ways = MappingProxyType({**OTHER_MAKE, "event_delay_s": 0.0})
+
+    def configuration(self, world: World) -> str:
+        return super().configuration(world).replace('"NTLM"', '"BASIC"')
 
 
 class Graph:
@@ -123,7 +135,7 @@ ca_file = "{world.certificates.ca_certificate}"
 
 
 SYSTEMS: dict[str, Callable[[World, Calendars, Any], Server]] = {
-    "exchange": Exchange, "graph": Graph, "google": Google}
+    "exchange": Exchange, "exchange of another make": OtherExchange, "graph": Graph, "google": Google}
 
 
 @pytest.fixture

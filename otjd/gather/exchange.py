@@ -259,8 +259,8 @@ class _Reading:
                 page = await self._client.ask(self._room, find_series(self._room, len(found)),
                                               lambda body, kind: read_page(read_answer(body, kind)),
                                               heard=self._heard)
-            except EwsError as error:
-                if error.is_transient or error.concern is Concern.ACCOUNT:
+            except (EwsError, UnreadableAnswerError) as error:
+                if isinstance(error, EwsError) and (error.is_transient or error.concern is Concern.ACCOUNT):
                     raise
                 _log.info("{url} does not list series, which is of no matter where it expands them: {error}",
                           url=url, room=self._room, error=str(error))

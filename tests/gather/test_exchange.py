@@ -241,6 +241,38 @@ async def test_a_series_that_the_server_does_not_expand_is_expanded_here(
         assert [one.occurrence for one in moved.invitations] == ["20260303T080000Z", "20260304T080000Z"]
 
 
+@pytest.mark.parametrize("answer", [refused("FindItem", "ErrorUnsupportedPathForQuery"), b"<html/>",
+                                    response("FindItem", "<m:RootFolder/>")])
+async def test_a_server_that_does_not_list_series_is_read_all_the_same(certificates: Certificates,
+                                                                       answer: bytes) -> None:
+    async with source(certificates, FindItem=listed(("a", "1")), FindSeries=answer,
+                      GetItem=lambda _, r: told(r)) as (exchange, made):
+        assert len((await exchange.read(ROOM, WINDOW, None)).invitations) == 1
+        assert len((await exchange.read(ROOM, WINDOW, None)).invitations) == 1
+        assert made.exchange.operations.count("FindSeries") == (1 if b"RootFolder" not in answer else 2)
+
+
+async def test_a_passing_trouble_with_the_list_of_series_makes_no_meeting_vanish(
+        certificates: Certificates) -> None:
+    async with source(certificates, FindItem=listed(), FindSeries=refused("FindItem", "ErrorInternalServerError"),
+                      GetItem=lambda _, r: told(r)) as (exchange, _):
+        with pytest.raises(RoomError, match="ErrorInternalServerError"):
+            await exchange.read(ROOM, WINDOW, None)
+
+
+async def test_what_is_listed_among_series_and_is_none_is_asked_for_once(certificates: Certificates) -> None:
+    async with source(certificates, FindItem=listed(("a", "1")), FindSeries=listed(("a", "1"), ("b", "1")),
+                      GetItem=lambda _, r: told(r)) as (exchange, made):
+        first = await exchange.read(ROOM, WINDOW, None)
+        assert [one.uid for one in first.invitations] == ["uid-a"]
+        exchange._expansion.found_hidden(made.url)
+        second = await exchange.read(ROOM, WINDOW, first.memory)
+        third = await exchange.read(ROOM, WINDOW, second.memory)
+        assert (second.requests, third.requests) == (2, 2)
+        made.exchange.replies["FindItem"] = listed(("a", "1"), ("b", "1"))
+        assert [one.uid for one in (await exchange.read(ROOM, WINDOW, third.memory)).invitations] == ["uid-b"]
+
+
 @pytest.mark.parametrize("mime", ["!", base64.b64encode(b"nonsense").decode(), ""])
 async def test_a_series_that_cannot_be_read_costs_itself(certificates: Certificates, mime: str) -> None:
     def answered(_: Any, root: etree._Element) -> bytes:
