@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import islice
 
 import re2  # type: ignore[import-untyped]  # the package has no type information
@@ -38,9 +39,11 @@ _NOT_A_PASSCODE = re.compile(r"host|particip|teilnehm|attend|phone|telef|fax|mob
                              r"\bid\b|-id\b|conf|extension|参加者|主持|ホスト", re.IGNORECASE)
 _OTHER_PROVIDER = re.compile(r"\bteams\b|webex|bluejeans|gotomeet|goto\.com", re.IGNORECASE)
 _ID_ABOVE = re.compile(r"(?<![0-9-])([0-9](?:[ -]?[0-9]){8,16})[^0-9]{0,30}\Z")
+_DIGITS = re2.compile("[0-9](?:[ -]?[0-9]){8,}")
 _ABOVE = 80
 _MANY = 50
 _LABELS_LIMIT = 1000
+_NUMBERS_LIMIT = 1000
 
 
 def pins(text: str, meeting_id: str) -> Iterator[str]:
@@ -64,12 +67,30 @@ def _beside(id_and_pin: re.Pattern[str], text: str, meeting_id: str) -> Iterator
 
 def _behind_id(text: str, meeting_id: str) -> Iterator[str]:
     """A number under whatever label directly below the id, or below the address that holds it."""
-    first, rest = meeting_id[0], "[ -]?".join(meeting_id[1:])
-    ids = re.finditer(f"{first}(?<![0-9,#+]{first})[ -]?{rest}(?![0-9#])", text)
-    found = (match for printed in ids if (match := _UNDER_A_LABEL.match(text, printed.end())))
+    found = (match for end in _ends_of_id(text, meeting_id) if (match := _UNDER_A_LABEL.match(text, end)))
     for match in islice(found, _MANY):
         if not _NOT_A_PASSCODE.search(match["label"]):
             yield match["pin"]
+
+
+def _ends_of_id(text: str, meeting_id: str) -> Iterator[int]:
+    """Where the id ends in a text, together or in groups. No expression is compiled that holds it."""
+    end = 0
+    for run in _DIGITS.finditer(for_re2(text)):
+        begin, behind = run.span()
+        if meeting_id not in ungrouped(text[begin:behind]):
+            continue
+        numbers = _of_length(len(meeting_id)).finditer(text, begin, behind + 1)
+        for number in islice(numbers, _NUMBERS_LIMIT):
+            if number.start() >= end and number[0] == meeting_id[0] and ungrouped(number[1]) == meeting_id[1:]:
+                end = number.end(1)
+                yield end
+
+
+@cache
+def _of_length(digits: int) -> re.Pattern[str]:
+    """A number of so many digits: the first of them, and the others as group 1."""
+    return re.compile(rf"[0-9](?<![0-9,#+][0-9])(?=((?:[ -]?[0-9]){{{digits - 1}}})(?![0-9#]))")
 
 
 def _labelled(text: str, meeting_id: str) -> Iterator[str]:

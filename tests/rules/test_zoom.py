@@ -84,6 +84,8 @@ ID = "Meeting ID: 882 3981 4437\n"
     (f"Microsoft Teams\nMeeting ID: 228 417 906 035\nPasscode: 123456\n\n{LINK}", ""),
     (f"Microsoft Teams\nMeeting ID: 228 417 906 035\nPasscode: 123456\n\n{LINK}\nPasscode: 041234", "041234"),
     (f"Webex meeting number: 2488 038 4769 Meeting password: 123456\n{LINK}", ""),
+    (f"{LINK}\nTel: +88239814437\nEin unbekanntes Wort: 041234", ""),
+    (f"{LINK}\nTel: 1,88239814437#\nEin unbekanntes Wort: 041234", ""),
     ("88239814437.E0vyjk@zoomcrc.com", ""), (LINK, ""),
 ])
 def test_the_pin_is_the_numeric_passcode_and_the_alias_is_without_where_there_is_none(text: str, pin: str) -> None:
