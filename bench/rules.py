@@ -35,8 +35,8 @@ WORDS = ("agenda", "budget", "review", "customer", "planning", "call 2{n}1", "ro
 LINK = "https://intranet.example.com/page/{n}"
 LINK_EVERY = 5
 """Paragraphs of twenty words to one that ends with a link."""
-INVITES = ("", "Join: 4711@vc.example.com", "SIP: 92345678901@zoomcrc.com",
-           '<a href="https://teams.microsoft.com/l/meetup-join/19%3ameeting_x%40thread.v2/0">Join the meeting</a>')
+INVITES = ("", "Join: {n}@vc.example.com", "SIP: 9{n}@zoomcrc.com",
+           '<a href="https://teams.microsoft.com/l/meetup-join/19%3ameeting_{n}%40thread.v2/0">Join the call</a>')
 WORST = {
     "5 MB of paragraphs": PARAGRAPH.format(text="agenda and table 12") * 40_000,
     "5 MB of deep nesting": "<div>" * 1_000_000,
@@ -66,7 +66,8 @@ def body(size: int, chance: random.Random) -> str:
         text = " ".join(word.replace("{n}", str(chance.randrange(10**6))) for word in words)
         parts.append(PARAGRAPH.format(text=text))
         length += len(parts[-1])
-    return "".join((*parts, PARAGRAPH.format(text=chance.choice(INVITES)), "</div></body></html>"))
+    invite = chance.choice(INVITES).replace("{n}", str(chance.randrange(10**9, 10**10)))
+    return "".join((*parts, PARAGRAPH.format(text=invite), "</div></body></html>"))
 
 
 def every_type() -> Engine:
