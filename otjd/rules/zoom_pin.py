@@ -7,7 +7,7 @@ telephones. Only the latter can be dialled.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
 
@@ -49,14 +49,15 @@ _NUMBERS_LIMIT = 1000
 def pins(text: str, meeting_id: str) -> Iterator[str]:
     """Numeric passcodes of this meeting in a text, the most certain first."""
     yield from _beside(_DIAL_STRING, text, meeting_id)
-    has_labels = any(_behind_id(text, meeting_id)) or any(_labels(text))
+    ids = list(_ends_of_id(text, meeting_id))
+    has_labels = any(_behind(text, ids)) or any(_labels(text))
     rooms = _ROOM_SECTION.search(for_re2(folded(text))) if has_labels else None
-    room_section = text[rooms.start():] if rooms else ""
-    yield from _behind_id(room_section, meeting_id)
-    yield from _labelled(room_section, meeting_id)
+    if rooms:
+        yield from _behind(text, [end for end in ids if end > rooms.start()])
+        yield from _labelled(text[rooms.start():], meeting_id)
     yield from _beside(_ONE_TAP, text, meeting_id)
     if has_labels:
-        yield from _behind_id(text, meeting_id)
+        yield from _behind(text, ids)
         yield from _labelled(text, meeting_id)
 
 
@@ -65,9 +66,9 @@ def _beside(id_and_pin: re.Pattern[str], text: str, meeting_id: str) -> Iterator
         yield from (match["pin"] for match in id_and_pin.finditer(text) if match["id"] == meeting_id)
 
 
-def _behind_id(text: str, meeting_id: str) -> Iterator[str]:
+def _behind(text: str, ids: Iterable[int]) -> Iterator[str]:
     """A number under whatever label directly below the id, or below the address that holds it."""
-    found = (match for end in _ends_of_id(text, meeting_id) if (match := _UNDER_A_LABEL.match(text, end)))
+    found = (match for end in ids if (match := _UNDER_A_LABEL.match(text, end)))
     for match in islice(found, _MANY):
         if not _NOT_A_PASSCODE.search(match["label"]):
             yield match["pin"]
