@@ -17,6 +17,7 @@ import re2  # type: ignore[import-untyped]  # the package has no type informatio
 
 from otjd.rules.event import MeetingEvent
 from otjd.rules.fallback import FALLBACK, SCHEMES
+from otjd.rules.html_body import BLOCK
 from otjd.rules.links import SIGNS, folded
 from otjd.rules.meeting_type import MeetingType, Place
 from otjd.rules.parts import of_body, of_location, of_properties
@@ -49,7 +50,7 @@ class Signs:
         for name, signs in (*((found.name, found.signs) for found in with_signs),
                             (FALLBACK, map(re2.escape, SCHEMES)), (_REWRITTEN, map(re2.escape, SIGNS))):
             for sign in signs:
-                self._sought.Add(sign)
+                self._sought.Add(sign.replace(r"\s", rf"[\s{BLOCK}]"))
                 self._named.append(name)
         self._sought.Compile()
 

@@ -77,10 +77,10 @@ class RawBody:
     read: Marked
 
     def searchable(self) -> tuple[str, ...]:
-        """Text and targets of links: every word that a BodyText of this body has in its text and, unless a mail
-        filter rewrote them, in its links."""
-        text = self.read.text.replace(TARGET, "").replace(BLOCK, "\n").replace(LINE, "\n")
-        other = self.plain if self.plain is not self.html or not text.strip() else ""
+        """Text, with BLOCK in it, and targets of links: every word that a BodyText of this body has in its text and,
+        unless a mail filter rewrote them, in its links."""
+        text = self.read.text.replace(TARGET, "").replace(LINE, "\n")
+        other = self.plain if self.plain is not self.html or not text.strip(f"{BLOCK} \n") else ""
         return text, _with_plain_blanks(visible(other)), visible("\n".join(self.read.targets))
 
 
