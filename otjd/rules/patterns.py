@@ -128,7 +128,7 @@ def property_links(event: MeetingEvent) -> tuple[str, ...]:
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """The value where it is a mapping, else an empty one: properties come in any shape."""
-    return value if isinstance(value, Mapping) else {}
+    return value if value is not None and isinstance(value, Mapping) else {}
 
 
 def is_domain(text: str) -> bool:

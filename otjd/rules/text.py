@@ -7,6 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import re2  # type: ignore[import-untyped]  # the package has no type information
+
 from otjd.meetings.model import Invitation
 from otjd.rules.html_body import BLOCK, LINE, LINKS_LIMIT, TARGET, Marked, read_html
 from otjd.rules.links import may_be_rewritten, original
@@ -21,9 +23,11 @@ TRAILING_LIMIT = 10
 
 _INVISIBLE = "\u200b\u200c\u200e\u200f\u2060\ufeff\u00ad\x00"
 _BLANKS = tuple(c for c in map(chr, range(0x3001)) if c.isspace() and c not in " \n")
+_ASCII_INVISIBLE, _ASCII_BLANKS = (tuple(filter(str.isascii, those)) for those in (_INVISIBLE, _BLANKS))
 _MANY_LINES = re.compile(r"\n{3,}")
 _QUOTED = re.compile(r"[ \t]{0,3}>[> \t]*")
 _DELIMITED = re.compile(r"<([a-z][a-z0-9+.-]{1,15}:[^<>\s]{1,8000})>", re.IGNORECASE)
+_MAY_BE_DELIMITED = re2.compile(rb"<[A-Za-z][A-Za-z0-9+.-]{1,15}:")
 _BARE = re.compile(r"://(?:(?<=\b(https)://)|(?<=\b(http)://)|(?<=\b(pexip)://))[^\s<>\"]{1,8000}", re.IGNORECASE)
 """Begins with what is rare and the same in all, so that it is found quickly; the scheme is its only group."""
 
@@ -77,8 +81,8 @@ class RawBody:
     read: Marked
 
     def searchable(self) -> tuple[str, ...]:
-        """Text, with BLOCK in it, and targets of links: every word that a BodyText of this body has in its text and,
-        unless a mail filter rewrote them, in its links."""
+        """Text, with BLOCK in it, and targets of links: every word that a BodyText of this body has in its text,
+        and those of its links that no mail filter rewrote."""
         text = self.read.text.replace(TARGET, "").replace(LINE, "\n")
         other = self.plain if self.plain is not self.html or not text.strip(f"{BLOCK} \n") else ""
         return text, _with_plain_blanks(visible(other)), visible("\n".join(self.read.targets))
@@ -125,7 +129,14 @@ def _forms(invitation: Invitation) -> tuple[str, str]:
 
 def _is_html(plain: str) -> bool:
     """Whether a body that came as text is HTML all the same, as the descriptions of Google events are."""
-    return "<" in plain and _LOOKS_LIKE_HTML.search(plain) is not None and _DELIMITED.search(plain) is None
+    return "<" in plain and _LOOKS_LIKE_HTML.search(plain) is not None and not _has_delimited(plain)
+
+
+def _has_delimited(text: str) -> bool:
+    """Whether a link stands in `<>`. RE2 tells in half the time that none does."""
+    if text.isascii() and _MAY_BE_DELIMITED.search(text.encode()) is None:
+        return False
+    return _DELIMITED.search(text) is not None
 
 
 def _divided(text: str, marked: str, source: str, targets: tuple[str, ...]) -> BodyText:
@@ -160,6 +171,8 @@ def links_in(text: str) -> tuple[str, ...]:
 
 def _found_in(text: str, first: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The links of a text as they stand there, behind those that are known: each once."""
+    if ":" not in text:
+        return tuple(dict.fromkeys(first[:LINKS_LIMIT]))
     places = [(m.start(1), m[1]) for m in _DELIMITED.finditer(text)] if "<" in text else []
     places += _bare(text, {start for start, _ in places})
     found = [*first, *(link for _, link in sorted(places))]
@@ -204,7 +217,7 @@ def _trimmed(link: str) -> str:
 
 def visible(text: str) -> str:
     """The text without the characters that nobody sees, which Outlook and others put between words."""
-    for character in _INVISIBLE:
+    for character in _ASCII_INVISIBLE if text.isascii() else _INVISIBLE:
         if character in text:
             text = text.replace(character, "")
     return text
@@ -259,7 +272,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _with_plain_blanks(text: str) -> str:
-    for blank in _BLANKS:
+    for blank in _ASCII_BLANKS if text.isascii() else _BLANKS:
         if blank in text:
             text = text.replace(blank, " ")
     return text
