@@ -74,7 +74,7 @@ class ExchangeClient:
         """
         place = await self.locator.locate(room)
         post = Post(place.url, request(operation, room if is_impersonated else ""),
-                    {"X-AnchorMailbox": room, **headers})
+                    {"X-AnchorMailbox": room, **headers}, again=lambda: self.spend(1))
         attempts = 0
         while True:
             attempts += 1

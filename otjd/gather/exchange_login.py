@@ -42,7 +42,8 @@ _SIGNED_IN = (200, 500)
 class Post:
     """A request. `stream` is given what comes as it comes; without it the answer is read whole.
 
-    `started` is then called with the answer's head, and `idle_s` is the longest silence.
+    `started` is then called with the answer's head, and `idle_s` is the longest silence. `again` is called before
+    it is sent once more.
     """
 
     url: str
@@ -51,6 +52,7 @@ class Post:
     stream: Callable[[bytes], None] | None = None
     started: Callable[[Answer], None] | None = None
     idle_s: float = 0.0
+    again: Callable[[], None] = lambda: None
 
     @property
     def server(self) -> str:
@@ -86,7 +88,7 @@ async def _send(http: HttpClient, post: Post, authorization: str, *, body: bytes
             return await http.stream("POST", post.url, headers=headers, body=content, received=post.stream,
                                      idle_s=post.idle_s, started=post.started)
         return await http.request("POST", post.url, headers=headers, body=content, timeout_s=REQUEST_LIMIT_S,
-                                  limit=ANSWER_LIMIT, repeatable=repeatable)
+                                  limit=ANSWER_LIMIT, repeatable=repeatable, again=post.again)
     except RequestError as error:
         raise UnreachableError(str(error)) from error
 
@@ -185,7 +187,9 @@ class TokenLogin:
 
     async def send(self, post: Post) -> Answer:
         """See Login; a token that is refused is replaced once."""
-        for _ in range(2):
+        for is_first in (True, False):
+            if not is_first:
+                post.again()
             answer = await _send(self._http, post, f"Bearer {await self._tokens.token()}")
             if answer.status != 401:
                 return answer

@@ -114,12 +114,16 @@ class GoogleApi:
         headers = {"Authorization": f"Bearer {await self._tokens.token()}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        self._spend(1)
-        if tally is not None:
-            tally.requests += 1
+
+        def count() -> None:
+            self._spend(1)
+            if tally is not None:
+                tally.requests += 1
+
+        count()
         try:
             return await self._http.request(method, url, headers=headers, body=body, timeout_s=TIMEOUT_S,
-                                            repeatable=repeatable)
+                                            repeatable=repeatable, again=count)
         except RequestError as error:
             kind = TooMuchError if isinstance(error.__cause__, TooLargeError) else UnreachableError
             raise kind(str(error)) from error

@@ -98,12 +98,16 @@ class GraphClient:
         raise _error(found, room)
 
     async def _send(self, request: GraphRequest, token: str, tally: Tally) -> Answer:
-        self._spend(1)
-        tally.requests += 1
+        def count() -> None:
+            self._spend(1)
+            tally.requests += 1
+
+        count()
         try:
             return await self._http.request(
                 request.method, request.url, headers={**request.headers, "Authorization": f"Bearer {token}"},
-                body=request.body, timeout_s=TIMEOUT_S, limit=ANSWER_LIMIT, repeatable=request.is_repeatable)
+                body=request.body, timeout_s=TIMEOUT_S, limit=ANSWER_LIMIT, repeatable=request.is_repeatable,
+                again=count)
         except RequestError as error:
             kind = TooMuchError if isinstance(error.__cause__, TooLargeError) else UnreachableError
             raise kind(str(error)) from error

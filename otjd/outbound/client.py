@@ -81,22 +81,23 @@ class HttpClient:
 
     async def request(self, method: str, url: str, *, headers: Mapping[str, str] = NO_HEADERS,
                       body: bytes | None = None, timeout_s: float = 60.0, limit: int = ANSWER_LIMIT,
-                      repeatable: bool | None = None) -> Answer:
+                      repeatable: bool | None = None, again: Callable[[], None] = lambda: None) -> Answer:
         """One request and its answer, whatever its status; `limit` is in bytes of the unpacked body.
 
         A repeatable request, which by itself is one of the methods REPEATABLE, is sent once more where a kept
-        connection turns out to be closed.
+        connection turns out to be closed; `again` is called before that, and what it raises is raised here.
 
         :raises RequestError: there is no answer within `timeout_s`, or none that can be used.
         """
         has_turn = has_begun = False
+        is_repeatable = method in REPEATABLE if repeatable is None else repeatable
 
         async def ask() -> Answer:
             nonlocal has_turn, has_begun
             has_turn = True
             wanted = {"Accept-Encoding": "gzip", **headers}
             response = await self._ask(method, url, wanted, body,
-                                       method in REPEATABLE if repeatable is None else repeatable)
+                                       again if is_repeatable else None)
             has_begun = True
             head = head_of(response)
             with _in_words(url):
@@ -124,7 +125,7 @@ class HttpClient:
         is_late = False
 
         async def ask() -> Answer:
-            response = await self._ask(method, url, headers, body, repeatable=False)
+            response = await self._ask(method, url, headers, body, None)
             head = head_of(response)
             deadline.reset(idle_s)
             if started is not None:
@@ -198,15 +199,16 @@ class HttpClient:
                 self._turns.pop(key, None)
 
     async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None,
-                   repeatable: bool) -> IResponse:
-        """Send a request; a repeatable one again where kept connections turn out to be closed."""
+                   again: Callable[[], None] | None) -> IResponse:
+        """Send a request; where there is `again`, once more, after it, where kept connections turn out to be
+        closed."""
         raw = Headers({name: [value] for name, value in {"User-Agent": self._user_agent, **headers}.items()})
-        attempts = self._limit + 1 if repeatable else 1
-        for _ in range(attempts - 1):  # there are no more kept connections
+        for _ in range(self._limit if again is not None else 0):  # there are no more kept connections
             try:
                 return await self._send(method, url, raw, body, is_last=False)
             except StaleError:
-                continue
+                if again is not None:
+                    again()
         return await self._send(method, url, raw, body, is_last=True)
 
     async def _send(self, method: str, url: str, headers: Headers, body: bytes | None, *,
