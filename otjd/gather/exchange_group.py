@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from otjd.gather.exchange_autodiscover import Place
 from otjd.gather.exchange_client import ExchangeClient, check_status
@@ -288,14 +289,14 @@ class Group:
             for envelope in envelopes.feed(data):
                 self._hear(read_news(envelope), rooms)
 
-        heads: list[Answer] = []
-        client.spend(1)
-        self._stream = deferred(client.login.send(Post(
+        stream = await self._begun(Post(
             self.place.url, request(get_streaming_events(list(rooms)), anchor), self._headers(), stream=received,
-            started=heads.append, idle_s=SILENCE_S)))
+            idle_s=SILENCE_S))
+        if stream is None:
+            return
         was_open = False
         try:
-            answer = await self._stream
+            answer = await stream
             was_open = self._is_open
             check_status(answer, self.place.url)
         except CancelledError:
@@ -314,6 +315,29 @@ class Group:
             self._stream, self._is_open = None, False
         if not was_open:
             raise UnreachableError("The stream of notifications ended before it began")
+
+    async def _begun(self, post: Post) -> Deferred[Answer] | None:
+        """The stream, once it was answered; None where a room came or went before its turn.
+
+        It takes a turn until then, since a server may count it like any other request so far.
+        """
+        def is_answered(_: object) -> None:
+            if not answered.called:
+                answered.callback(None)
+
+        def passed_on(outcome: Answer | Failure) -> Answer | Failure:
+            is_answered(outcome)
+            return outcome
+
+        async with self._shared.client.turns.turn(subscribes=True):
+            if self._missing() or self._obsolete or not self._ids:
+                return None
+            self._shared.client.spend(1)
+            answered: Deferred[None] = Deferred(lambda _: stream.cancel())
+            self._stream = stream = deferred(self._shared.client.login.send(replace(post, started=is_answered)))
+            stream.addBoth(passed_on)
+            await answered
+        return stream
 
     def _hear(self, news: News, rooms: Mapping[str, str]) -> None:
         """Take one envelope.

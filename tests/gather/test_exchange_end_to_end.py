@@ -426,6 +426,22 @@ async def test_as_many_requests_are_under_way_as_the_policy_allows(certificates:
         assert len(reader.spent) == 25 * 30 + refused
 
 
+async def test_streams_open_beside_reads_where_the_policy_counts_them_alike(certificates: Certificates) -> None:
+    settings = {"throttling": Throttling(max_concurrency=10), "latency_s": (0.5, 0.5), "groups": 1}
+    async with reading(certificates, settings=settings) as (world, reader):
+        found = [deferred(reader.read()) for _ in range(400)]  # how many are too many
+        await reader.until(lambda: all(one.called for one in found))
+        refused = world.server.faulted["ErrorExceededConnectionCount"]
+        assert refused
+        asked = [deferred(reader.read()) for _ in range(300)]
+        reader.source.start(reader.changed.append)
+        reader.source.watch([ROOM, LOUNGE])
+        await reader.until(lambda: reader.source.is_told_of(ROOM) and reader.source.is_told_of(LOUNGE))
+        assert not all(one.called for one in asked)
+        await reader.until(lambda: all(one.called for one in asked))
+        assert world.server.faulted["ErrorExceededConnectionCount"] == refused
+
+
 class Gathered(Reader):
     """The gatherer over the source, and what it delivered."""
 
