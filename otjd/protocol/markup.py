@@ -125,7 +125,7 @@ def children(element: etree._Element | None, name: str) -> Iterator[etree._Eleme
 
 def child(element: etree._Element | None, name: str) -> etree._Element | None:
     """The first child of this name."""
-    return next(children(element, name), None)
+    return next(element.iterchildren(f"{{*}}{name}"), None) if element is not None else None
 
 
 def content(element: etree._Element | None) -> str:
