@@ -13,7 +13,8 @@ from otjd.meetings.cache import Freshness, MeetingCache, UnknownRoomError
 from otjd.meetings.model import Invitation, Meeting, Room, meeting_id
 from otjd.meetings.presentation import Dial, Policy, is_shown, may_show_text, present, wants_alias
 from otjd.rules.engine import Engine, Outcome
-from otjd.rules.text import HTML_LIMIT, whole_text
+from otjd.rules.event import MeetingEvent
+from otjd.rules.text import HTML_LIMIT
 from otjd.seam import InThread
 
 
@@ -44,12 +45,13 @@ def consider(room: Room, invitations: Sequence[Invitation], profile: ProfileRule
     for invitation in invitations:
         if invitation.is_cancelled:
             continue
-        outcome = profile.engine.evaluate(invitation) if wants_alias(invitation, profile.policy) else None
+        event = MeetingEvent(invitation)
+        outcome = profile.engine.evaluate(event) if wants_alias(invitation, profile.policy) else None
         match = outcome.match if outcome else None
         dial = Dial(match.alias, match.protocol, match.rule) if match else None
         if not is_shown(invitation, dial, profile.policy):
             continue
-        text = whole_text(invitation) if with_text and may_show_text(invitation, profile.policy) else ""
+        text = event.whole_text if with_text and may_show_text(invitation, profile.policy) else ""
         meeting = present(invitation, room.email, dial, profile.policy, profile.replacement, text=text)
         if meeting is not None:
             considered.append(Considered(invitation, meeting, outcome))

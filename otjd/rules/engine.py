@@ -161,9 +161,10 @@ class Engine:
         """What to dial, or None."""
         return self.evaluate(invitation).match
 
-    def evaluate(self, invitation: Invitation) -> Outcome:
+    def evaluate(self, invitation: Invitation | MeetingEvent) -> Outcome:
         """What to dial, and which rules failed. Never raises, whatever the invitation holds."""
-        return outcome_of(self._steps(MeetingEvent(invitation)))
+        event = invitation if isinstance(invitation, MeetingEvent) else MeetingEvent(invitation)
+        return outcome_of(self._steps(event))
 
     def explain(self, invitation: Invitation) -> tuple[Step, ...]:
         """Every rule in its order with what came of it, those that were skipped too; the fallback is the last.

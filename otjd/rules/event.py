@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from otjd.meetings.model import Invitation
 from otjd.rules.properties import flat_properties
-from otjd.rules.text import TEXT_LIMIT, BodyText, RawBody, lay_out, read_raw, visible
+from otjd.rules.text import TEXT_LIMIT, BodyText, RawBody, lay_out, read_raw, visible, whole_text
 
 T = TypeVar("T")
 
@@ -48,6 +48,11 @@ class MeetingEvent:
     def body(self) -> BodyText:
         """Its text and links."""
         return lay_out(self._raw) if self._body is None else self._body
+
+    @property
+    def whole_text(self) -> str:
+        """The body as plain text, quoted lines where they stand."""
+        return whole_text(self._raw)
 
     @property
     def quoted(self) -> MeetingEvent | None:

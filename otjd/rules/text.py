@@ -114,9 +114,8 @@ def read_body(invitation: Invitation) -> BodyText:
     return lay_out(read_raw(invitation))
 
 
-def whole_text(invitation: Invitation) -> str:
+def whole_text(raw: RawBody) -> str:
     """The body as plain text, quoted lines where they stand, links in `<>` behind their labels."""
-    raw = read_raw(invitation)
     return (_laid_out(raw.read)[1] if raw.html else "") or _tidy(raw.plain)
 
 

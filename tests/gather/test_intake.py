@@ -107,6 +107,21 @@ async def test_only_rooms_that_show_it_hold_the_text_of_invitations(intake: Inta
     assert not any(m.invitation_text for m in cache.agenda(OTHER_VIEW).meetings)
 
 
+async def test_a_body_is_read_once_for_its_alias_and_for_its_text(intake: Intake, cache: MeetingCache) -> None:
+    read = []
+
+    class Body(str):
+        def __getitem__(self, part: Any) -> str:
+            read.append(part)
+            return super().__getitem__(part)
+
+    intake.configure({"default": profile()}, [ROOM])
+    await intake.deliver("files", EMAIL, [invitation(body_text="", body_html=Body("<p>a@video.example.com</p>"))])
+    (meeting,) = cache.agenda(ROOM).meetings
+    assert meeting.alias == meeting.invitation_text == "a@video.example.com"
+    assert len(read) == 1
+
+
 def warnings(events: list[dict[str, Any]]) -> list[str]:
     return [e["log_format"] for e in events if e.get("log_namespace", "").startswith("otjd.gather")]
 

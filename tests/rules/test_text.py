@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from otjd.meetings.model import Invitation
 from otjd.rules.event import MeetingEvent
-from otjd.rules.text import HTML_LIMIT, read_body, whole_text
+from otjd.rules.text import HTML_LIMIT, read_body
 from tests.rules.support import invitation
 
 SAFE = "https://nam01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fa.example%2Fx%3Fb%3D1&amp;data=1"
+
+
+def whole(meeting: Invitation) -> str:
+    return MeetingEvent(meeting).whole_text
 
 
 def test_blocks_break_lines_and_inline_elements_do_not() -> None:
@@ -76,10 +81,10 @@ def test_quoted_lines_of_html_stand_apart_with_their_links() -> None:
 
 
 def test_the_whole_text_has_quoted_lines_in_their_place_and_the_targets_of_links() -> None:
-    assert whole_text(invitation("Fine.\n> Room: 12\nYes")) == "Fine.\n> Room: 12\nYes"
+    assert whole(invitation("Fine.\n> Room: 12\nYes")) == "Fine.\n> Room: 12\nYes"
     html = "<p>Yes <a href='https://new.example/'>Join</a></p><p>&gt; No</p><p>Bye</p>"
-    assert whole_text(invitation("plain", html=html)) == "Yes Join<https://new.example/>\n> No\nBye"
-    assert whole_text(invitation("plain", html="<p>&nbsp;</p>")) == "plain"
+    assert whole(invitation("plain", html=html)) == "Yes Join<https://new.example/>\n> No\nBye"
+    assert whole(invitation("plain", html="<p>&nbsp;</p>")) == "plain"
 
 
 def test_html_goes_before_text_unless_it_holds_nothing() -> None:
