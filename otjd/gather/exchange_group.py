@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from otjd.gather.exchange_autodiscover import Place
 from otjd.gather.exchange_client import ExchangeClient, check_status
@@ -321,21 +320,22 @@ class Group:
 
         It takes a turn until then, since a server may count it like any other request so far.
         """
-        def is_answered(_: object) -> None:
+        def is_answered(_: object = None) -> None:
             if not answered.called:
                 answered.callback(None)
 
-        def passed_on(outcome: Answer | Failure) -> Answer | Failure:
-            is_answered(outcome)
-            return outcome
+        async def send() -> Answer:
+            try:
+                return await self._shared.client.login.send(replace(post, started=is_answered))
+            finally:
+                is_answered()
 
         async with self._shared.client.turns.turn(subscribes=True):
             if self._missing() or self._obsolete or not self._ids:
                 return None
             self._shared.client.spend(1)
             answered: Deferred[None] = Deferred(lambda _: stream.cancel())
-            self._stream = stream = deferred(self._shared.client.login.send(replace(post, started=is_answered)))
-            stream.addBoth(passed_on)
+            self._stream = stream = deferred(send())
             await answered
         return stream
 

@@ -135,6 +135,18 @@ async def test_a_stream_that_breaks_off_backs_off_and_then_looks_at_all_rooms(ce
         assert one.world.exchange.operations.count("Subscribe") == 2
 
 
+async def test_a_stream_that_is_not_answered_is_opened_again(certificates: Certificates) -> None:
+    def broken(request: Any, _: etree._Element) -> None:
+        request.transport.abortConnection()
+
+    async with listening(certificates, GetStreamingEvents=broken) as one:
+        one.streams.start(one.changed.append)
+        one.streams.watch([ROOM])
+        await one.until(lambda: one.world.exchange.operations.count("GetStreamingEvents") >= 2)
+        one.world.exchange.replies["GetStreamingEvents"] = one.server.stream
+        await one.until(lambda: one.streams.is_told_of(ROOM))
+
+
 @pytest.mark.parametrize("code", [
     "ErrorInvalidWatermark", "ErrorMissedNotificationEvents", "ErrorReadEventsFailed",
     "ErrorProxyRequestNotAllowed", "ErrorSubscriptionNotFound"])
