@@ -33,7 +33,7 @@ is made again, or those of many rooms would fill the memory."""
 
 
 class MeetingTexts:
-    """Writes meetings as calendar items, and keeps the join details of the last `limit` that were read.
+    """Writes meetings as calendar items, and keeps the join details of `limit` of them.
 
     Endpoints of one room that are told in different ways what to dial have details of their own.
     """
@@ -42,6 +42,7 @@ class MeetingTexts:
         self._join_details = join_details
         self._limit = limit
         self._kept: dict[tuple[str, JoinStyle], Details] = {}
+        self._left_out = 0
 
     def for_list(self, account: Account, meetings: Iterable[Meeting],
                  extended: Sequence[ExtendedField]) -> list[str]:
@@ -85,8 +86,17 @@ class MeetingTexts:
             return kept
         details = self._join_details.of(meeting, account.style)
         self._kept.pop(key, None)
-        if len(details.text) <= KEPT_LENGTH:
-            if len(self._kept) >= self._limit:
-                del self._kept[next(iter(self._kept))]
+        if len(details.text) <= KEPT_LENGTH and self._has_room():
             self._kept[key] = details
         return details
+
+    def _has_room(self) -> bool:
+        """Whether details may be kept. Where more are read in turn than there is room for, all had gone just
+        before they are read again: but one in four takes the place of the oldest."""
+        if len(self._kept) < self._limit:
+            return True
+        self._left_out = (self._left_out + 1) % 4
+        if self._left_out:
+            return False
+        del self._kept[next(iter(self._kept))]
+        return True

@@ -17,6 +17,7 @@ from otjd.meetings.model import CalendarItemType, DialProtocol, FreeBusyStatus, 
 from otjd.protocol.poly_token import decode_token
 from otjd.serve.calls import Account
 from otjd.serve.ews_meetings import KEPT_LENGTH
+from otjd.serve.join_details import Details, JoinDetails
 from otjd.serve.join_style import JoinStyle
 from tests.serve.ews_support import (
     NOW,
@@ -414,3 +415,23 @@ def test_what_is_kept_of_join_details_is_bounded_over_all_endpoints() -> None:
     for family in ("hdx", "trio", "group"):
         exchange.ask(get_item(*ids), account=styled(family, family=family))
         assert len(kept) == 3
+
+
+def test_where_more_are_read_in_turn_than_are_kept_some_are_kept_all_the_same(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = Exchange(settings={"details_kept": 8})
+    exchange.show(*(meeting(str(n), alias=f"room{n}@example.com") for n in range(16)))
+    ids = [item_id for item_id, _ in pairs(exchange.ask(calendar_view()))]
+    made: list[str] = []
+    original = JoinDetails.of
+
+    def counted(self: JoinDetails, shown: Meeting, *style: Any) -> Details:
+        made.append(shown.uid)
+        return original(self, shown, *style)
+
+    monkeypatch.setattr(JoinDetails, "of", counted)
+    for _ in range(10):
+        for item_id in ids:
+            exchange.ask(get_item(item_id, shape=TEXT))
+    assert len(made) < 0.75 * 160
+    assert len(set(made[-40:])) > 8  # and not always the same
