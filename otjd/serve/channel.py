@@ -66,9 +66,10 @@ class BoundedRequest(Request):
     channel: Any
     content: BytesIO
     is_whole = False
-    """Whether it was answered with `answer`, whose length is told."""
+    """Whether it was answered as a whole, whose length is told."""
 
-    _sent_head = b""
+    _head = b""
+    _body = b""
 
     def gotLength(self, length: int | None) -> None:
         """The headers were read: refuse what is announced as too long."""
@@ -96,31 +97,35 @@ class BoundedRequest(Request):
         self.channel.factory.serve(self)
 
     def begin(self, status: int, content_type: str) -> None:
-        """Begin an answer that is written in parts."""
+        """Make the head of an answer that is to be written in parts."""
         self.setResponseCode(status)
         for name, value in (*_USUAL, (b"Date", _date(int(time.time()))), (b"Content-Type", content_type.encode())):
             self.responseHeaders.setRawHeaders(name, (value,))
 
-    def answer(self, status: int, body: bytes, content_type: str) -> None:
-        """Send a whole answer, in one write. `responseHeaders` go with it; those that all answers have are written
-        as they stand."""
+    def prepare(self, status: int, body: bytes, content_type: str) -> None:
+        """Make a whole answer, for `send`. `responseHeaders` go with it; those of all answers are written as they
+        stand."""
         self.setResponseCode(status)
         head = [b"%b %d %b\r\n" % (self.clientproto, status, self.code_message)]
         head += [b"%b: %b\r\n" % (name, value)
                  for name, values in self.responseHeaders.getAllRawHeaders() for value in values]
         head.append(_usual_head(int(time.time()), content_type))
         head.append(b"Content-Length: %d\r\n\r\n" % len(body))
-        self._sent_head = b"".join(head)
+        self._head, self._body = b"".join(head), body
+
+    def send(self) -> None:
+        """Send the prepared answer, in one write. The client has it from then on: what it may look for, such as a
+        line in the log, is to be there before."""
         self.startedWriting, self.is_whole = 1, True
         if not self._disconnected:
-            self.channel.write(self._sent_head if self.method == b"HEAD" else self._sent_head + body)
+            self.channel.write(self._head if self.method == b"HEAD" else self._head + self._body)
         self.finish()  # type: ignore[no-untyped-call]
 
-    def sent_headers(self) -> list[tuple[str, str]]:
-        """The headers of the answer, once it has begun."""
-        if not self.is_whole:
+    def answer_headers(self) -> list[tuple[str, str]]:
+        """The headers of the answer that was prepared or begun."""
+        if not self._head:
             return header_texts(self.responseHeaders)
-        lines = self._sent_head.decode("latin-1").split("\r\n")[1:-2]
+        lines = self._head.decode("latin-1").split("\r\n")[1:-2]
         return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
 
 

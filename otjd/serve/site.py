@@ -172,7 +172,8 @@ class CalendarSite(HTTPFactory):
         except Exception:  # whatever is wrong with us, the client gets an answer
             self._visits.broken(visit)
             if not (request.startedWriting or request.finished):
-                request.answer(500, INTERNAL_ERROR, TEXT_XML)
+                request.prepare(500, INTERNAL_ERROR, TEXT_XML)
+                request.send()
             elif not request.finished:  # an answer that was to be held open
                 request.loseConnection()
 
@@ -215,14 +216,15 @@ class CalendarSite(HTTPFactory):
         return replace(
             visit, captured=Message(header_texts(request.requestHeaders), request.content.getvalue()),
             peer=f"{_peer(request)} port {getattr(request.getClientAddress(), 'port', '')}",
-            answer_headers=request.sent_headers)
+            answer_headers=request.answer_headers)
 
     def _address(self, request: Any) -> str:
         return client_address(_peer(request), _all(request, b"x-forwarded-for"), self._settings.trusted_proxies)
 
     def _refuse(self, request: Any, visit: Visit, status: int, text: str) -> None:
-        request.answer(status, f"{text}\n".encode(), PLAIN)
+        request.prepare(status, f"{text}\n".encode(), PLAIN)
         self._visits.refused(visit, status, text)
+        request.send()
 
     def _challenge(self, request: Any, visit: Visit, outcome: Refused) -> None:
         """Answer 401, late where an address keeps failing."""
@@ -240,8 +242,9 @@ class CalendarSite(HTTPFactory):
 
     def _send_challenge(self, request: Any, visit: Visit, outcome: Refused, delay_s: float) -> None:
         request.responseHeaders.setRawHeaders("WWW-Authenticate", outcome.challenges)
-        request.answer(401, b"", "")
+        request.prepare(401, b"", "")
         self._visits.challenged(visit, outcome, delay_s)
+        request.send()
 
     def takes_notices(self, target: bytes) -> bool:
         """Whether what is sent to this target counts without a login."""
@@ -256,8 +259,9 @@ class CalendarSite(HTTPFactory):
         query = parse_qs(request.uri.partition(b"?")[2], keep_blank_values=1)  # type: ignore[no-untyped-call]
         headers = {name.lower(): value for name, value in header_texts(request.requestHeaders)}
         reply = service(Notice(query, headers, request.content.getvalue()))
-        request.answer(reply.status, reply.body, reply.content_type)
+        request.prepare(reply.status, reply.body, reply.content_type)
         self._visits.noticed(visit, reply)
+        request.send()
 
     def _call(self, request: Any, visit: Visit, accepted: Accepted, service: Service) -> None:
         call = self._call_of(request, visit, accepted)
@@ -269,11 +273,15 @@ class CalendarSite(HTTPFactory):
             self._visits.broken(visit, call.account.endpoint)
             reply = Reply(500, INTERNAL_ERROR, error="ErrorInternalServerError")
         if reply.hold is None:
-            request.answer(reply.status, reply.body, reply.content_type)
+            request.prepare(reply.status, reply.body, reply.content_type)
         else:
-            self._hold(request, visit, call, reply, reply.hold)
+            request.begin(reply.status, reply.content_type)
         self._visits.answered(visit, call, reply)
         self._report(call, reply)
+        if reply.hold is None:
+            request.send()
+        else:
+            self._hold(request, visit, call, reply, reply.hold)
 
     def _hold(self, request: Any, visit: Visit, call: Call, reply: Reply, hold: Callable[[Outlet], Held]) -> None:
         """Let a service go on with an answer; each part of it is a contact of the endpoint."""
@@ -281,7 +289,6 @@ class CalendarSite(HTTPFactory):
             self._visits.sent(visit, call, document)
             self._report(call, reply)
 
-        request.begin(reply.status, reply.content_type)
         held = HeldAnswer(request, call, reply, clock=self.reactor, told=told, over=self._held.discard)
         self._held.add(held)
         held.start(hold)

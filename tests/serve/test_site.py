@@ -253,6 +253,22 @@ def test_what_is_no_request_is_refused_once_and_the_connection_ends(
     assert lines(logged_events)[0].startswith(f"A request of 10.0.0.1 was refused with {status}: ")
 
 
+@pytest.mark.parametrize(("authorization", "status"), [(RIGHT, 200), (basic("boardroom", "wrong"), 401)])
+def test_who_has_an_answer_finds_it_in_the_log_and_on_the_board(
+        world: Site, wire: Wire, logged_events: list[dict[str, Any]], authorization: str, status: int) -> None:
+    known: list[tuple[int, bool]] = []
+    send = wire.transport.write
+
+    def write(data: bytes) -> None:
+        state = world.endpoint()
+        known.append((len(lines(logged_events)), bool(state.last_contact_time or state.last_error)))
+        send(data)
+
+    wire.transport.write = write
+    assert wire.ask(Authorization=authorization).status == status
+    assert known == [(1, True)]
+
+
 def test_an_idle_connection_is_ended_after_two_minutes(world: Site, wire: Wire,
                                                        logged_events: list[dict[str, Any]]) -> None:
     wire.ask("GET", "/healthz", b"")
