@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from otjd.gather.budget import Budget
-from otjd.gather.gate import Access, Gate
+from otjd.gather.gate import BEHIND_S, Access, Gate
 from otjd.gather.health import MISSED, Health
 from otjd.gather.pace import SHORTEST_STALE_S, Costs
 from otjd.gather.planner import Planner
@@ -303,19 +303,20 @@ class CalendarGatherer:
     def _was_not_read(self, email: str, error: SourceError) -> None:
         """Let a room wait, and the integration where the error is not the room's."""
         at = self._time()
-        if isinstance(error, ThrottledError):
-            if error.room:
-                self._planner.was_not_read(email, at, retry_after_s=min(3600.0, max(
-                    1.0, error.retry_after.total_seconds())))
-                return
+        is_own = self._is_running and not isinstance(error, UnauthorizedError | BudgetSpentError)
+        if not is_own:
             self._planner.was_let_go(email)
-        elif isinstance(error, UnauthorizedError | BudgetSpentError) or not self._is_running:
-            self._planner.was_let_go(email)
+        elif isinstance(error, ThrottledError):
+            is_own = bool(error.room) or self._gate.is_alone(email)
+            wait_s = min(3600.0, max(1.0, error.retry_after.total_seconds())) + (0.0 if is_own else BEHIND_S)
+            self._planner.was_not_read(email, at, retry_after_s=wait_s)
         else:
             self._planner.was_not_read(email, at)
+        if is_own:
             self._health.room_failed(email, str(error), at, self._source.read_cost, self._planner.detector(email),
                                      is_certain=isinstance(error, RoomError))
-        self._note(error)
+        if not (is_own and isinstance(error, ThrottledError)):
+            self._note(error, email)
 
     def _answered(self) -> None:
         """The system answered; where it had been away the rooms are read anew."""
@@ -331,7 +332,7 @@ class CalendarGatherer:
             if away_s >= OUTAGE_S:
                 self._planner.owe(self._rooms)
 
-    def _note(self, error: SourceError) -> None:
+    def _note(self, error: SourceError, email: str = "") -> None:
         """What an error says of the integration as a whole."""
         at = self._time()
         before = self._gate.access
@@ -342,7 +343,7 @@ class CalendarGatherer:
             return
         self._error = str(error)
         if isinstance(error, ThrottledError):
-            self._gate.throttled(at, error.retry_after.total_seconds())
+            self._gate.throttled(at, error.retry_after.total_seconds(), email)
         elif isinstance(error, UnauthorizedError):
             self._gate.refused(at)
         elif isinstance(error, BudgetSpentError):

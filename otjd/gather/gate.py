@@ -15,6 +15,8 @@ UNAUTHORIZED_PAUSE_S = 1800.0
 """A wrong password tried again and again locks the account; a person may have mended it after half an hour."""
 
 LONGEST_PAUSE_S = 3600.0
+BEHIND_S = 5.0
+"""So long after a pause the room that brought it about waits: others come first, and show whether it is alone."""
 
 
 class Access(Enum):
@@ -41,6 +43,8 @@ class Gate:
         self._jitter = jitter
         self._width = math.inf
         self._failures = 0
+        self._throttled = ""
+        self._was_answered = False
 
     @property
     def width(self) -> int:
@@ -62,6 +66,7 @@ class Gate:
 
     def answered(self, at: float) -> bool:
         """A request was answered; gives whether the system had been down or had refused the sign-in until now."""
+        self._was_answered = True
         was_away = self.is_probing
         if was_away:
             self.reset()
@@ -81,8 +86,13 @@ class Gate:
             wait_s = min(PROBE_LIMIT_S, PROBE_FIRST_S * 2.0 ** min(self._failures - DOWN_AFTER, 20))
             self.opens_at = at + wait_s * (1 - self._jitter() / 10)
 
-    def throttled(self, at: float, retry_after_s: float) -> None:
-        """The system asks for patience."""
+    def is_alone(self, room: str) -> bool:
+        """Whether patience is asked of this room alone: it was so the last time, and others were answered."""
+        return self._was_answered and room == self._throttled
+
+    def throttled(self, at: float, retry_after_s: float, room: str = "") -> None:
+        """The system asks for patience, in answer to a question about `room` or about several."""
+        self._throttled, self._was_answered = room, False
         if self.access is Access.OPEN or (self.access is Access.PAUSED and at >= self.opens_at):
             self._width = max(1.0, min(self._width, self.most) / 2)  # once for all answers of one burst
         if self.access in {Access.OPEN, Access.PAUSED}:

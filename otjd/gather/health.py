@@ -149,7 +149,8 @@ class Health:
         if self._has_answered:
             self._board.integration_succeeded(self._name)
             self._has_answered = False
-        shared = error if access is Access.DOWN else self._shared()
+        is_old = access is Access.PAUSED and all(room.is_stale for room in self.rooms.values())
+        shared = error if access is Access.DOWN or is_old else self._shared()
         if shared:
             self._board.raise_alarm(self._alarm, self._name, shared)
         elif not is_refused:
