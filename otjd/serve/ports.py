@@ -54,7 +54,8 @@ class PromptConnection(Server):
 
     def hold(self) -> None:
         """Let what is written wait until `release`, to be sent as one."""
-        self._held = bytearray()
+        if self._held is None:
+            self._held = bytearray()
 
     def release(self) -> None:
         """Send what was held."""

@@ -237,3 +237,15 @@ async def test_a_connection_knows_what_its_client_connected_to(reactor: Any, cer
     assert first is again
     assert (first.host, peer.host) == ("127.0.0.1", "127.0.0.1")
     assert first.port != peer.port
+
+
+async def test_what_is_held_twice_is_sent_whole(reactor: Any, certificates: Certificates) -> None:
+    def speak(speaker: Speaker) -> None:
+        connection = speaker.transport
+        for step in (connection.hold, lambda: connection.write(b"one"), connection.hold,
+                     lambda: connection.write(b"two"), connection.release, lambda: connection.write(b"three"),
+                     connection.release, connection.loseConnection):
+            step()
+
+    async with speaking(reactor, certificates, speak) as world:
+        assert await world.told() == b"onetwothree"
