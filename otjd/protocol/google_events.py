@@ -24,6 +24,7 @@ NO_BOOKINGS = ("workingLocation", "birthday")
 """Values of `eventType` that do not book anything."""
 
 NO_LIMIT = 1 << 62
+LONGEST_TOKEN = 4096
 
 Key = tuple[str, str]
 """`uid` and `occurrence` of an Invitation."""
@@ -120,7 +121,7 @@ def read_events(body: bytes, known: Entries | None = None, known_role: str = "",
     :raises UnreadableAnswerError: it is none.
     """
     answer = _object(body)
-    page = EventsPage(_text(answer.get("accessRole")), _text(answer.get("nextPageToken")), taken=dict(taken or {}))
+    page = EventsPage(_text(answer.get("accessRole")), _token(answer, "nextPageToken"), taken=dict(taken or {}))
     unchanged = known.by_version() if known is not None and page.role == known_role else {}
     _take_all(page, _cut(_items(answer), body_limit), _zone(_text(answer.get("timeZone"))), unchanged)
     return page
@@ -278,8 +279,8 @@ def read_changes(body: bytes, body_limit: int = NO_LIMIT) -> ChangesPage:
     """
     answer = _object(body)
     return ChangesPage(_text(answer.get("accessRole")), _zone(_text(answer.get("timeZone"))),
-                       _cut(_items(answer), body_limit), _text(answer.get("nextPageToken")),
-                       _text(answer.get("nextSyncToken")))
+                       _cut(_items(answer), body_limit), _token(answer, "nextPageToken"),
+                       _token(answer, "nextSyncToken"))
 
 
 def read_free_busy(body: bytes) -> dict[str, bytes | str]:
@@ -343,6 +344,14 @@ def _cut(items: list[Any], body_limit: int) -> list[Any]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _token(answer: Mapping[str, Any], name: str) -> str:
+    """A token to ask on with; without it a part would be taken for the whole."""
+    token = answer.get(name) or ""
+    if not isinstance(token, str) or len(token) > LONGEST_TOKEN or not (token.isascii() and token.isprintable()):
+        raise UnreadableAnswerError(f"`{name}` is no token")
+    return token
 
 
 def _text(value: Any) -> str:

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from otjd.meetings.model import CalendarItemType, FreeBusyStatus, Invitation, Organizer
 from otjd.protocol.timezones import read_date_time, time_zone
 
+LONGEST_LINK = 16_000
 TEXT_LIMIT = 2_000
 """Characters of a subject, a location or a name that are kept; Exchange allows 255."""
 
@@ -143,8 +144,10 @@ def _events(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _link(page: Mapping[str, Any], name: str) -> str:
-    link = page.get(name, "")
-    return link if isinstance(link, str) and link.isascii() and link.isprintable() else ""
+    link = page.get(name) or ""
+    if not isinstance(link, str) or len(link) > LONGEST_LINK or not (link.isascii() and link.isprintable()):
+        raise GraphFormatError(f"`{name}` is no link")  # without it a part would be taken for the whole
+    return link
 
 
 def _mark(event: Mapping[str, Any]) -> Mark:

@@ -366,11 +366,16 @@ class FaultWorld:
 
 
 @asynccontextmanager
-async def facing(system: str, directory: Path, *, proxy: str = "") -> AsyncIterator[FaultWorld]:
-    """A node that has read all rooms. At the end it must have counted every request and told no secret."""
+async def facing(system: str, directory: Path, *, proxy: str = "",
+                 began: Callable[[FaultWorld], object] = id) -> AsyncIterator[FaultWorld]:
+    """A node that has read all rooms; `began` is called before it starts.
+
+    At the end it must have counted every request and told no secret.
+    """
     world = FaultWorld(system, directory)
     globalLogPublisher.addObserver(world.log)
     world.listen()
+    began(world)
     files = world.files
     files.extra = world.system.configuration(world.port, files.certificates.ca_certificate)
     if proxy:

@@ -127,9 +127,15 @@ def test_a_meeting_never_ends_before_it_begins_and_a_series_is_no_meeting() -> N
 
 def test_links_lead_to_the_next_page_or_round() -> None:
     assert read_events(page(nextLink="https://x/1"), {}, 1).next_link == "https://x/1"
-    assert read_marks(page(nextLink="https://x/ü"), {}).next_link == ""
+    assert read_marks(page(), {}).next_link == ""
     delta = read_delta(page({"id": "1", "@removed": {"reason": "deleted"}}, deltaLink="https://x/2"))
     assert (delta.changes, delta.delta_link, delta.next_link) == (1, "https://x/2", "")
+
+
+@pytest.mark.parametrize("link", ["https://x/ü", "https://x/\n", 5, ["https://x/1"], "https://x/" + "1" * 20_000])
+def test_a_link_that_cannot_be_followed_is_no_end(link: object) -> None:
+    with pytest.raises(GraphFormatError, match="nextLink"):
+        read_events(page(nextLink=link), {}, 1)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"value": {}}', b"[" * 100_000, b"\xff"])
