@@ -217,3 +217,10 @@ def test_a_channel_tells_its_resource_and_end() -> None:
         "r", None)
     with pytest.raises(UnreadableAnswerError):
         read_channel(b'{"id": "1"}')
+
+
+@pytest.mark.parametrize("token", [5, ["a"], "\ud800", "a\nb", "x" * 5000])
+def test_a_token_that_cannot_be_sent_back_makes_a_page_unreadable(token: object) -> None:
+    for name in ("nextPageToken", "nextSyncToken"):
+        with pytest.raises(UnreadableAnswerError, match=name):
+            read_changes(json.dumps({"items": [], name: token}).encode())
