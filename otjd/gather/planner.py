@@ -235,7 +235,7 @@ class Planner:
         idle = [room for room in self._ring if not room.is_busy]
         if not idle:
             return None
-        room = min(idle, key=lambda r: (r.failures, r.next_start(today_s)))
+        room = min(idle, key=lambda r: (r.failures, r.urgency(today_s)))
         return Read(room.email, self._ask(room, at))
 
     def content_interval_s(self, at: float) -> float:
@@ -362,7 +362,7 @@ class Planner:
                 continue
             if room.is_changed or room.is_owed or room.asked_at is None:
                 reason = Reason.CHANGED if room.is_changed else Reason.FIRST
-                heapq.heappush(self._ready[reason], (room.next_start(today_s), ticket, room))
+                heapq.heappush(self._ready[reason], (room.urgency(today_s), ticket, room))
             else:
                 heapq.heappush(self._ready[Reason.CONTENT], (room.due, ticket, room))
 

@@ -14,6 +14,9 @@ from otjd.meetings.model import Window
 LONGEST_LOOK_S = 30.0
 """Seconds until somebody looks again, whatever is planned."""
 
+LATE_S = 600.0
+"""People join a meeting until so long after its start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
@@ -104,7 +107,11 @@ class RoomFacts:
         place = bisect_right(self.starts, today_s)
         return self.starts[place] if place < len(self.starts) else math.inf
 
+    def urgency(self, today_s: float) -> float:
+        """By this rooms are put in order: when the meeting starts that somebody joins next, maybe late."""
+        return self.next_start(today_s - LATE_S)
+
 
 def soonest_first(rooms: Mapping[str, RoomFacts], today_s: float) -> list[str]:
-    """Their addresses by when their next meetings start."""
-    return sorted(sorted(rooms), key=lambda email: rooms[email].next_start(today_s))
+    """Their addresses by when the meetings start that are joined next."""
+    return sorted(sorted(rooms), key=lambda email: rooms[email].urgency(today_s))

@@ -126,6 +126,16 @@ def test_first_reads_come_by_the_next_meeting_at_a_bounded_rate() -> None:
     assert len({room for _, room, _ in world.asked}) == 3000
 
 
+def test_a_room_whose_meeting_has_just_begun_comes_first_after_a_start() -> None:
+    world = World(3000)
+    soon, begun, long_begun = world.emails[-3:]
+    world.meet(soon, 60)
+    world.meet(begun, -120, 7200)
+    world.meet(long_begun, -1800)
+    world.look(free=2)
+    assert [room for _, room, _ in world.asked] == [begun, soon]
+
+
 def test_very_many_rooms_are_first_read_within_five_minutes() -> None:
     world = World(18_000, costs=Costs(100, 1, 1))
     world.run(300)
