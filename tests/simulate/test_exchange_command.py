@@ -46,7 +46,7 @@ async def test_an_exchange_prints_its_address_and_what_happens_until_the_process
 async def test_another_make_is_announced_by_its_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, ending = make_certificates(tmp_path, [], datetime.now(UTC)), Ending()
     running = run_exchange(options("--certificate", str(made.certificate), "--key", str(made.private_key),
-                                   "--like", "other"), ending)
+                                   "--like", "other", "--change-every", "0.3"), ending)
     output = await shown(capsys, r"no requests yet")
     assert "autodiscover.xml" in output
     (url,) = re.findall(r"https://127\.0\.0\.1:\d+/EWS/Exchange\.asmx", output)

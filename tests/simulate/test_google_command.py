@@ -57,7 +57,7 @@ async def test_a_key_file_that_is_there_is_used_again(tmp_path: Path, capsys: py
     made, ending, key = make_certificates(tmp_path, [], datetime.now(UTC)), Ending(), tmp_path / "key.json"
     key.write_text(KEY_FILE)
     running = run_google(options("--certificate", str(made.certificate), "--key", str(made.private_key),
-                                 "--key-file", str(key)), ending)
+                                 "--key-file", str(key), "--change-every", "0.3"), ending)
     output = await shown(capsys, r"no requests yet")
     (url,) = re.findall(r"(https://127\.0\.0\.1:\d+)/calendar/v3", output)
     assert (await deferToThread(ask, url, key, made.ca_certificate))[0] == 200
