@@ -271,7 +271,7 @@ class Planner:
         room.reason = (Reason.CHANGED if room.is_changed else
                        Reason.FIRST if room.is_owed else Reason.CONTENT)
         room.is_changed = False
-        if room.reason is not Reason.CONTENT:
+        if room.reason is Reason.CHANGED:  # first reads are no sign of more to come
             self._urgent_per_s += 1 / USUAL_OVER_S
         return room.reason
 
