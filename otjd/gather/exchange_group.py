@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from otjd.gather.exchange_autodiscover import Place
 from otjd.gather.exchange_client import ExchangeClient, check_status
@@ -316,7 +317,7 @@ class Group:
             raise UnreachableError("The stream of notifications ended before it began")
 
     async def _begun(self, post: Post) -> Deferred[Answer] | None:
-        """The stream, once it was answered; None where a room came or went before its turn.
+        """The end of the stream, once it was answered; None where a room came or went before its turn.
 
         It takes a turn until then, since a server may count it like any other request so far.
         """
@@ -324,20 +325,27 @@ class Group:
             if not answered.called:
                 answered.callback(None)
 
-        async def send() -> Answer:
-            try:
-                return await self._shared.client.login.send(replace(post, started=is_answered))
-            finally:
-                is_answered()
+        def has_ended(outcome: Answer | Failure) -> None:
+            if not ended.called:
+                ended.callback(outcome)  # a failure too
+            is_answered()
 
         async with self._shared.client.turns.turn(subscribes=True):
             if self._missing() or self._obsolete or not self._ids:
                 return None
             self._shared.client.spend(1)
+            ended: Deferred[Answer] = Deferred(lambda _: stream.cancel())
             answered: Deferred[None] = Deferred(lambda _: stream.cancel())
-            self._stream = stream = deferred(send())
-            await answered
-        return stream
+            stream = deferred(self._shared.client.login.send(replace(post, started=is_answered)))
+            self._stream = stream
+            # what waits must not go on while the stream itself is being cancelled, so it waits for something else
+            stream.addBoth(has_ended)
+            try:
+                await answered
+            except CancelledError:
+                ended.addErrback(lambda _: None)  # it ends later, when nobody waits any more
+                raise
+        return ended
 
     def _hear(self, news: News, rooms: Mapping[str, str]) -> None:
         """Take one envelope.

@@ -147,6 +147,18 @@ async def test_a_stream_that_is_not_answered_is_opened_again(certificates: Certi
         await one.until(lambda: one.streams.is_told_of(ROOM))
 
 
+async def test_a_stream_is_given_up_before_it_is_answered(certificates: Certificates) -> None:
+    def silent(_: Any, __: etree._Element) -> None:
+        """No answer, ever."""
+
+    async with listening(certificates, GetStreamingEvents=silent) as one:
+        one.streams.start(one.changed.append)
+        one.streams.watch([ROOM])
+        await one.until(lambda: one.world.exchange.operations.count("GetStreamingEvents") == 1)
+        one.streams.watch([ROOM, LOUNGE])
+        await one.until(lambda: one.world.exchange.operations.count("GetStreamingEvents") == 2)
+
+
 @pytest.mark.parametrize("code", [
     "ErrorInvalidWatermark", "ErrorMissedNotificationEvents", "ErrorReadEventsFailed",
     "ErrorProxyRequestNotAllowed", "ErrorSubscriptionNotFound"])
