@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from otjd.gather.state_files import state_file_name
 from otjd.simulate.calendars import Calendars
 from tests.end_to_end.test_calendar_clients import FIND_ITEM
-from tests.end_to_end.world import World, event, wait_until
+from tests.end_to_end.world import READ_PATIENCE_S, World, event, wait_until
 from tests.test_gathering import ROOM, Exchange
 
 FILE_ROOM = "studio@example.com"
@@ -89,7 +89,7 @@ class Stepped:
     async def shows(self, subject: str) -> None:
         await deferToThread(
             wait_until, lambda: [self._subjects(room) for room in (FILE_ROOM, ROOM)] == [[subject], [subject]],
-            f"both rooms show {subject}")
+            f"both rooms show {subject}", READ_PATIENCE_S)
 
     def _subjects(self, room: str) -> list[str]:
         return [m["subject"] for m in self.world.meetings(room)]

@@ -25,6 +25,8 @@ from otjd.simulate.certificates import make_certificates
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 30.0
+READ_PATIENCE_S = 120.0
+"""Where a change is shown at the next read, half a minute later, on a machine that does other things as well."""
 
 CONFIGURATION = """
 [node]
@@ -97,14 +99,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(holds: Callable[[], Any], what: str) -> Any:
+def wait_until(holds: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     """Wait, with patience but not for ever, until `holds` gives something true."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if found := holds():
             return found
         time.sleep(0.1)
-    raise AssertionError(f"waited {PATIENCE_S:g} s in vain: {what}")
+    raise AssertionError(f"waited {patience_s:g} s in vain: {what}")
 
 
 def event(uid: str, start: datetime, *, minutes: int = 30, subject: str = "", alias: str = "",
