@@ -11,7 +11,6 @@ file, where it is installed. Turns alternate, so that all meet the same machine.
 from __future__ import annotations
 
 import argparse
-import base64
 import getpass
 import json
 import shutil
@@ -33,8 +32,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.support import processes  # noqa: E402 - found by the line above
-from bench.support.calendar_server import PASSWORD, write_world  # noqa: E402
-from bench.support.load import PATH, SHAPES, find_item  # noqa: E402
+from bench.support.calendar_server import write_world  # noqa: E402
+from bench.support.load import ITEM_ID, PATH, SHAPES, basic, find_item, get_item  # noqa: E402
 
 NGINX = """
 daemon off; user {user}; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/nginx.log;
@@ -163,16 +162,21 @@ def take_turns(servers: dict[str, Server], sizes: Sizes, few: int) -> dict[str, 
     return figures
 
 
-def save_answer(server: Server, directory: Path) -> int:
-    """Keep what the service answers, for the servers that it is compared with; gives its length."""
-    basic = base64.b64encode(f"room0:{PASSWORD}".encode()).decode()
-    asked = urllib.request.Request(f"https://localhost:{server.port}{PATH}", data=find_item(),
-                                   headers={"Authorization": f"Basic {basic}", "Content-Type": "text/xml"})
+def answer_of(server: Server, directory: Path, body: bytes) -> bytes:
+    """What the service answers an endpoint."""
+    asked = urllib.request.Request(f"https://localhost:{server.port}{PATH}", data=body,
+                                   headers={"Authorization": basic("room0"), "Content-Type": "text/xml"})
     context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
     with urllib.request.urlopen(asked, context=context) as answer:  # noqa: S310
-        body: bytes = answer.read()
-    (directory / "answer.xml").write_bytes(body)
-    return len(body)
+        return bytes(answer.read())
+
+
+def save_answers(server: Server, directory: Path) -> int:
+    """Keep what the service answers, for the servers that it is compared with; gives the length of a list."""
+    listed = answer_of(server, directory, find_item())
+    (directory / "answer.xml").write_bytes(listed)
+    (directory / "item.xml").write_bytes(answer_of(server, directory, get_item(ITEM_ID.findall(listed)[0])))
+    return len(listed)
 
 
 def compare(sizes: Sizes, directory: Path) -> None:
@@ -183,7 +187,7 @@ def compare(sizes: Sizes, directory: Path) -> None:
     with ExitStack() as stack:
         servers = {"otjd": stack.enter_context(python_server("otjd", directory, sizes.meetings)),
                    FEW: stack.enter_context(python_server("otjd", directory / "few", sizes.meetings))}
-        length = save_answer(servers["otjd"], directory)
+        length = save_answers(servers["otjd"], directory)
         servers["bare twisted.web"] = stack.enter_context(python_server("bare", directory))
         if shutil.which("nginx"):
             servers["nginx"] = stack.enter_context(nginx_server(directory))
@@ -217,26 +221,36 @@ def autodiscover(sizes: Sizes, directory: Path) -> None:
               f"{(server.cpu_s() - before) / sizes.endpoints * 1000:.2f} ms CPU an endpoint with its sign-in")
 
 
-def poll(sizes: Sizes, directory: Path, shape: str) -> None:
-    """Every endpoint polls once a minute; then as fast as it goes."""
-    finds, gets = SHAPES[shape]
-    with python_server("otjd", directory, sizes.meetings) as server, ThreadPoolExecutor(1) as threads:
+def polled(server: Server, sizes: Sizes, shape: str) -> tuple[dict[str, float], float]:
+    """Let every endpoint poll; what was measured, and the part of a core that it took once all had signed in."""
+    with ThreadPoolExecutor(1) as threads:
         driven = threads.submit(load, server, "poll", sizes.every_s * 2.4, sizes.endpoints, shape, sizes.every_s)
-        time.sleep(sizes.every_s * 1.3)  # all have signed in by now
+        time.sleep(sizes.every_s * 1.3)
         before = server.cpu_s()
         time.sleep(sizes.every_s)
         cpu_s = server.cpu_s() - before
-        result = driven.result()
+        return driven.result(), cpu_s / sizes.every_s
+
+
+def poll(sizes: Sizes, directory: Path, shape: str) -> None:
+    """Every endpoint polls once a minute, and the same of the bare resource; then as fast as it goes."""
+    finds, gets = SHAPES[shape]
+    with python_server("otjd", directory, sizes.meetings) as server:
+        save_answers(server, directory)
+        result, share = polled(server, sizes, shape)
         print(f"\n{sizes.endpoints} endpoints, each {finds} FindItem and {gets} GetItem every "
               f"{sizes.every_s:g} s with Digest: {result['requests'] / result['seconds']:.0f} requests/s, "
               f"p50 {result['p50_ms']:.2f} ms, p99 {result['p99_ms']:.2f} ms, {result['failed']:.0f} failed, "
-              f"{cpu_s / sizes.every_s:.3f} of a core, {server.resident_mb():.0f} MB")
+              f"{share:.3f} of a core, {server.resident_mb():.0f} MB")
         before = server.cpu_s()
         result = load(server, "poll", sizes.turn_s, sizes.connections, shape, 0)
         polls = result["requests"] / (finds + gets)
         print(f"as fast as it goes: {result['requests'] / result['seconds']:.0f} requests/s, enough for "
               f"{polls / result['seconds'] * 60:.0f} endpoints; {polls / (server.cpu_s() - before) * 60:.0f} "
               "on a whole core")
+    with python_server("bare", directory) as server:
+        _, bare = polled(server, sizes, shape)
+        print(f"the bare resource, asked alike with Basic: {bare:.3f} of a core; ratio {share / bare:.2f}")
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:

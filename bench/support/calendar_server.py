@@ -109,13 +109,14 @@ def _meeting(room: Room, number: int, now: datetime) -> Meeting:
 
 
 class Bare(Resource):
-    """Answers every request that signs in with the same bytes."""
+    """Answers every request that signs in with the same bytes, or those of an item where it asks for one."""
 
     isLeaf = True  # noqa: N815 - twisted.web's name
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, item: bytes) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._body = body
+        self._item = item
 
     def render(self, request: Any) -> bytes:
         """The bytes, or a challenge."""
@@ -125,9 +126,9 @@ class Bare(Resource):
             request.setResponseCode(401)
             request.setHeader(b"WWW-Authenticate", b'Basic realm="bench"')
             return b""
-        request.content.read()
+        asked = request.content.read()
         request.setHeader(b"Content-Type", b"text/xml; charset=utf-8")
-        return self._body
+        return self._item if b"<m:GetItem>" in asked else self._body
 
 
 def serve_otjd(reactor: Any, directory: Path, meetings: int) -> int:
@@ -154,7 +155,7 @@ def serve_bare(reactor: Any, directory: Path) -> int:
     assert config is not None
     listener = config.calendar_service.listeners[0]
     context = ReloadingContextFactory(*zip(listener.certificate, listener.private_key, strict=True))
-    site = Site(Bare((directory / "answer.xml").read_bytes()))  # type: ignore[no-untyped-call]
+    site = Site(Bare((directory / "answer.xml").read_bytes(), (directory / "item.xml").read_bytes()))  # type: ignore[no-untyped-call]
     site.displayTracebacks = False
     port = reactor.listenSSL(0, site, context, BACKLOG, "127.0.0.1")
     return int(port.getHost().port)

@@ -5,9 +5,9 @@
     python -m bench.support.load restart PORT SECONDS ENDPOINTS WITHIN_S [autodiscover]
 
 `closed` asks as fast as answers come, for one endpoint after the other, with Basic. `poll` lets every endpoint
-poll in turn, with Digest, on a kept connection; without a pause where EVERY_S is 0. `restart` lets all endpoints
-connect within a time, half with NTLM and half with Digest, and list their meetings or ask Autodiscover. Each
-prints one line of JSON: `requests`, `failed`, `seconds`, `p50_ms`, `p99_ms`, `cpu_s`.
+poll in turn, with Digest where it is offered, on a kept connection; without a pause where EVERY_S is 0. `restart`
+lets all endpoints connect within a time, half with NTLM and half with Digest, and list their meetings or ask
+Autodiscover. Each prints one line of JSON: `requests`, `failed`, `seconds`, `p50_ms`, `p99_ms`, `cpu_s`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ENVELOPE = ('<?xml version="1.0" encoding="utf-8"?><soap:Envelope '
              'xmlns:m="http://schemas.microsoft.com/exchange/services/2006/messages"><soap:Header>'
              '<t:RequestServerVersion Version="Exchange2010_SP2"/></soap:Header><soap:Body>{}</soap:Body>'
              '</soap:Envelope>')
-_ITEM_ID = re.compile(rb'<t:ItemId Id="([^"]+)"')
+ITEM_ID = re.compile(rb'<t:ItemId Id="([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,11 @@ def request(body: bytes, authorization: str, path: str = PATH) -> bytes:
     head = (f"POST {path} HTTP/1.1\r\nHost: otj.example.com\r\nUser-Agent: bench/1.0\r\n"
             f"Content-Type: text/xml; charset=utf-8\r\nContent-Length: {len(body)}\r\n{header}\r\n")
     return head.encode() + body
+
+
+def basic(user: str) -> str:
+    """What an endpoint signs in with by Basic."""
+    return "Basic " + base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()
 
 
 @dataclass
@@ -268,31 +273,33 @@ class Loop:
 def closed(endpoints: range, until: float, tally: Tally) -> Script:
     """Ask for one endpoint after the other, with Basic."""
     view = find_item()
-    basics = (base64.b64encode(f"room{number}:{PASSWORD}".encode()).decode() for number in endpoints)
-    asked = cycle([request(view, f"Basic {basic}") for basic in basics])
+    asked = cycle([request(view, basic(f"room{number}")) for number in endpoints])
     while time.monotonic() < until:
         tally.failed += (yield next(asked)).status != 200
 
 
 def polling(number: int, shape: str, starts_at: float, tally: Tally, *, until: float, pause_s: float) -> Script:
-    """What one endpoint does all day: sign in with Digest once, then poll on the same connection."""
+    """What one endpoint does all day: sign in with Digest once, or Basic where that is not to be had, then poll on
+    the same connection."""
     finds, gets = SHAPES[shape]
     yield starts_at
     user, view = f"room{number}", find_item()
-    challenge, counter = "", count(1)
-    if answer := (yield request(view, "")):
-        challenge = answer.challenge("Digest")
+    challenge, counter = (yield request(view, "")).challenge("Digest"), count(1)
+
+    def authorization() -> str:
+        return digest(challenge, user, PASSWORD, PATH, next(counter)) if challenge else basic(user)
+
     at = starts_at
     while at < until:
         found: list[bytes] = []
         for nth in range(finds + gets):
             body = view if nth < finds else get_item(found[nth % len(found)])
-            answer = yield request(body, digest(challenge, user, PASSWORD, PATH, next(counter)))
+            answer = yield request(body, authorization())
             if answer.status == 401:  # the nonce is too old
                 challenge, counter = answer.challenge("Digest"), count(1)
-                answer = yield request(body, digest(challenge, user, PASSWORD, PATH, next(counter)))
+                answer = yield request(body, authorization())
             tally.failed += answer.status != 200 or b'"Success"' not in answer.body
-            found = found or _ITEM_ID.findall(answer.body)
+            found = found or ITEM_ID.findall(answer.body)
         at += pause_s
         if pause_s:
             yield at
