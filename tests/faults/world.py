@@ -265,6 +265,9 @@ class Log:
     def __call__(self, event: LogEvent) -> None:
         self.events.append(event)
 
+CALM_TURNS = 12
+"""Turns of the reactor in which nothing happens: a connection and its handshake take fewer."""
+
 
 class FaultWorld:
     """The node, what it reads through `between`, and the time of both. Every room has one meeting, which `change`
@@ -292,6 +295,7 @@ class FaultWorld:
         self.port = 0
         self.log = Log()
         self.proxy = ""
+        self.turn_s = 0.0
         self.node: Node
 
     def now(self) -> datetime:
@@ -339,8 +343,8 @@ class FaultWorld:
     async def settled(self) -> None:
         """Wait until nothing happens any more without time passing."""
         calm = 0
-        while calm < 5:
-            await deferLater(reactor, 0.001)
+        while calm < CALM_TURNS:
+            await deferLater(reactor, self.turn_s)
             team = reactor.getThreadPool()._team.statistics()
             calm = 0 if self.between.under_way or team.busyWorkerCount or team.backloggedWorkCount else calm + 1
 
@@ -379,6 +383,7 @@ async def facing(system: str, directory: Path, *, proxy: str = "",
     files = world.files
     files.extra = world.system.configuration(world.port, files.certificates.ca_certificate)
     if proxy:
+        world.turn_s = 0.001  # a tunnel takes more turns than can be told
         files.extra += f'\n[web_proxy]\nurl = "{proxy}"\n'
     files.write_config()
     files.config.write_text(files.config.read_text().replace('integration = "files"', 'integration = "cloud"'))
