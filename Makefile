@@ -2,9 +2,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# how many processes share the tests, which wait as much as they work; 0: one without others, as a debugger needs it
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : 8)))
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist worksteal
+# what lives through hours, tries thousands of inputs or starts processes runs hardly a line that other tests do not,
+# and would take three times as long were coverage measured
+UNMEASURED := tests/end_to_end tests/faults tests/fuzz tests/test_habits.py tests/gather/test_calendar_day.py \
+  tests/gather/test_exchange_end_to_end.py tests/rules/test_damaged_invitations.py tests/rules/test_fuzz.py \
+  tests/rules/test_mutations.py tests/serve/test_ews_fuzz.py
+SMOKES := $(patsubst bench/%.py,smoke-%,$(wildcard bench/*.py))
+# else every process that a test starts compiles otjd anew
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat
 
-.PHONY: help demo install test lint types check-tests interop bench-smoke docs clean
+.PHONY: help demo install test lint types check-tests interop bench-smoke docs clean $(SMOKES)
 
 help:
 	@echo "make demo     run otjd over demo calendars with simulated endpoints"
@@ -23,10 +34,11 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy otjd twisted tests bench
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run $(PYTEST) $(UNMEASURED:%=--ignore=%)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
-	$(MAKE) --no-print-directory bench-smoke
+	$(BIN)/python $(PYTEST) $(UNMEASURED)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync bench-smoke
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -35,7 +47,7 @@ types: $(VENV)/.installed-test
 	$(BIN)/mypy otjd twisted tests bench
 
 check-tests: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python $(PYTEST) -q
 
 # without them these tests are skipped, in make test too
 interop: $(VENV)/.installed-test tests/interop/node_modules/.installed
@@ -45,9 +57,10 @@ tests/interop/node_modules/.installed: tests/interop/package.json tests/interop/
 	cd tests/interop && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-bench-smoke: $(VENV)/.installed-test
-	@for script in bench/*.py; do [ -e "$$script" ] || continue; \
-	  echo "$$script --smoke"; $(BIN)/python "$$script" --smoke || exit 1; done
+bench-smoke: $(SMOKES)
+
+$(SMOKES): smoke-%: $(VENV)/.installed-test
+	$(BIN)/python bench/$*.py --smoke
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m otjd.config.reference > docs/configuration.md

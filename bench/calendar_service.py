@@ -63,7 +63,7 @@ class Sizes:
     within_s: float = 10.0
 
 
-SMOKE = Sizes(endpoints=20, meetings=12, connections=2, turn_s=0.3, turns=1, every_s=1.0, within_s=0.2)
+SMOKE = Sizes(endpoints=20, meetings=12, connections=2, turn_s=0.3, turns=1, every_s=0.5, within_s=0.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from otjd.serve.tls import ReloadingContextFactory
 HEADER_S = 10.0
 """How long a PROXY header may take to arrive; balancers send it with the connection."""
 
-
 PIECE = 8192
 """Bytes encrypted at a time: OpenSSL's buffer grows to the most, and never shrinks while a client stays."""
 
@@ -83,7 +82,6 @@ class PromptConnection(Server):
         if self._host is None:
             self._host = _one_for_all(super().getHost())  # type: ignore[no-untyped-call]
         return self._host
-
 
     def getPeer(self) -> Any:
         """Who connected."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,17 +12,20 @@ import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from random import SystemRandom
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.task import deferLater
 
 from otjd.config.model import Config
 from otjd.node import Node
-from otjd.simulate.certificates import make_certificates
+from otjd.simulate.certificates import Certificates, make_certificates
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 30.0
@@ -94,9 +98,11 @@ mjx_endpoint_group_name = "oslo-rooms"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free, of those that the system gives to no one by itself: tests run side by side."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", SystemRandom().randrange(10_000, 32_768)))
+            return int(probe.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -118,6 +124,19 @@ def event(uid: str, start: datetime, *, minutes: int = 30, subject: str = "", al
             f"ORGANIZER;CN=Ada Berg:mailto:ada@example.com\n{description}{more}END:VEVENT\n")
 
 
+@cache
+def _made_once() -> TemporaryDirectory[str]:
+    directory = TemporaryDirectory(prefix="otjd-tests-")
+    make_certificates(Path(directory.name), ["localhost"], datetime.now(UTC))
+    return directory
+
+
+def certificates_in(directory: Path) -> Certificates:
+    """Certificates of `localhost`, as `make_certificates` writes them; the keys, which take long, are shared."""
+    shutil.copytree(_made_once().name, directory)
+    return Certificates(*(directory / name for name in ("otjd.crt", "otjd.key", "ca.crt", "ca.key")))
+
+
 @dataclass
 class World:
     """Everything on disk, and the running service."""
@@ -134,7 +153,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.calendars.mkdir()
-        self.certificates = make_certificates(self.directory / "certs", ["localhost"], datetime.now(UTC))
+        self.certificates = certificates_in(self.directory / "certs")
 
     @property
     def calendars(self) -> Path:

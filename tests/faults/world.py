@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -31,6 +32,7 @@ from otjd.simulate.exchange import ExchangeServer
 from otjd.simulate.exchange_settings import ExchangeSettings, ServiceAccount
 from otjd.simulate.google import GoogleServer
 from otjd.simulate.google_settings import GoogleSettings, make_service_account
+from otjd.simulate.google_settings import ServiceAccount as GoogleAccount
 from otjd.simulate.graph import GraphServer
 from otjd.simulate.graph_settings import GraphApp, GraphSettings
 from tests.end_to_end.world import World
@@ -111,9 +113,14 @@ ca_file = "{ca_file}"
         await self.server.stop()
 
 
+@cache
+def _service_account() -> tuple[GoogleAccount, str]:
+    return make_service_account("otjd@project.iam.gserviceaccount.com")
+
+
 class Google:
     def __init__(self, world: World, calendars: Calendars, clocked: Any) -> None:
-        account, key_file = make_service_account("otjd@project.iam.gserviceaccount.com")
+        account, key_file = _service_account()
         self.key_file = world.directory / "google.key"
         self.key_file.write_text(key_file)
         self.key_file.chmod(0o600)
@@ -344,9 +351,11 @@ class FaultWorld:
         """Wait until nothing happens any more without time passing."""
         calm = 0
         while calm < CALM_TURNS:
-            await deferLater(reactor, self.turn_s)
             team = reactor.getThreadPool()._team.statistics()
-            calm = 0 if self.between.under_way or team.busyWorkerCount or team.backloggedWorkCount else calm + 1
+            threads = team.busyWorkerCount + team.backloggedWorkCount
+            # a thread gets on only while the reactor sleeps
+            await deferLater(reactor, max(self.turn_s, 0.001 if threads else 0.0))
+            calm = 0 if self.between.under_way or threads else calm + 1
 
     async def until(self, holds: Callable[[], object], within_s: float, what: str, *, step_s: float = 1.0) -> None:
         """Let time pass until something holds."""

@@ -1,4 +1,4 @@
-"""A whole day of 4,000 rooms, compressed: the budget is kept to the request and no change is missed."""
+"""A whole day of 500 rooms, compressed: the budget is kept to the request and no change is missed."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ BOMB_BYTES = b"".join(BOMB.compress(bytes(1 << 20)) for _ in range(64)) + BOMB.f
 
 @pytest.mark.parametrize(("encoding", "body", "words"), [
     ("gzip", BOMB_BYTES, "more than 1000000 bytes"),
-    ("gzip", gzip.compress(b"hello" * 1000)[:30], "gzip data break off"),
+    ("gzip", gzip.compress(b"hello" * 1000, mtime=0)[:30], "gzip data break off"),
     ("gzip", b"hello", "gzip data are damaged"),
     ("br", b"hello", "encoded as 'br', which was not asked for"),
     ("identity", bytes(1_000_001), "more than 1000000 bytes")])
