@@ -23,13 +23,13 @@ from otjd.gather.source import (
 from otjd.outbound.client import Answer
 from otjd.protocol.ews_client import (
     BUSY_PAUSE,
-    LONGEST_PAUSE,
     Concern,
     EwsError,
     UnreadableAnswerError,
     read_answer,
     request,
 )
+from otjd.protocol.retry_after import retry_after_s
 from otjd.seam import InThread
 
 T = TypeVar("T")
@@ -168,7 +168,5 @@ def check_status(answer: Answer, server: str) -> None:
 
 
 def _retry_after(answer: Answer) -> timedelta:
-    text = answer.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit() and len(text) < 6:
-        return min(timedelta(seconds=int(text)), LONGEST_PAUSE)
-    return BUSY_PAUSE
+    said_s = retry_after_s(answer.headers.get("retry-after", ""), answer.headers.get("date", ""))
+    return BUSY_PAUSE if said_s is None else timedelta(seconds=said_s)

@@ -21,6 +21,7 @@ from otjd.gather.tokens import TokenSource
 from otjd.outbound.client import Answer, HttpClient, RequestError
 from otjd.outbound.errors import TooLargeError
 from otjd.protocol.google_errors import Concern, Problem, problem_of
+from otjd.protocol.retry_after import retry_after_s
 
 ATTEMPTS = 3
 """Where the server fails; Google asks for longer and longer waits, which no Retry-After tells."""
@@ -139,9 +140,9 @@ class GoogleApi:
 
     def _patience(self, problem: Problem, answer: Answer) -> timedelta:
         """How long to wait: what the answer says, if it does, else longer each time."""
-        said = answer.headers.get("retry-after", "").strip()
-        if said.isascii() and said.isdecimal() and len(said) <= 6:
-            return timedelta(seconds=int(said))
+        said_s = retry_after_s(answer.headers.get("retry-after", ""), answer.headers.get("date", ""))
+        if said_s is not None:
+            return timedelta(seconds=said_s)
         if problem.concern is Concern.LONG_PATIENCE:
             return LONG_WAIT
         self._throttled += 1

@@ -12,13 +12,15 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
+from otjd.protocol.retry_after import retry_after_s
+
 _SHOWN_LIMIT = 300
 _BODY_LIMIT = 100_000
 USUAL_WAIT = timedelta(seconds=30)
 """Where Graph asks for patience without saying how long."""
 
 MOVE_WAIT = timedelta(minutes=1)
-LONGEST_WAIT = timedelta(hours=1)
+SHORTEST_WAIT = timedelta(seconds=1)
 
 
 class Cause(Enum):
@@ -109,7 +111,7 @@ def _cause(status: int, code: str, *, has_wait: bool, has_room: bool) -> Cause:
     elif code and 400 <= status < 500 and status != 408:
         cause = Cause.REQUEST
     else:
-        cause = Cause.BUSY if status == 503 and has_wait else Cause.UNREACHABLE
+        cause = Cause.BUSY if status in {503, 504} and has_wait else Cause.UNREACHABLE
     return cause
 
 
@@ -173,7 +175,5 @@ def read_error(body: bytes) -> tuple[str, str]:
 
 def retry_after(headers: Mapping[str, str]) -> timedelta:
     """How long Graph asks to wait; 30 seconds where it does not say, an hour at most."""
-    given = headers.get("retry-after", "").strip()
-    if not (given.isascii() and given.isdigit()) or len(given) > 9:
-        return USUAL_WAIT
-    return min(max(timedelta(seconds=int(given)), timedelta(seconds=1)), LONGEST_WAIT)
+    given_s = retry_after_s(headers.get("retry-after", ""), headers.get("date", ""))
+    return USUAL_WAIT if given_s is None else max(timedelta(seconds=given_s), SHORTEST_WAIT)

@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
@@ -27,6 +26,7 @@ from otjd.protocol.cisco_results import (
     read_version,
 )
 from otjd.protocol.cisco_versions import Features, SoftwareVersion, parse_version
+from otjd.protocol.retry_after import retry_after_s
 from otjd.push.transport import exchange
 
 VERSION_PATHS = ("/getxml?location=/Status/SystemUnit/Software/Version", "/status.xml")
@@ -34,9 +34,6 @@ VERSION_PATHS = ("/getxml?location=/Status/SystemUnit/Software/Version", "/statu
 
 UNIT_PATHS = ("/getxml?location=/Status/SystemUnit", "/status.xml")
 """Where product and version are read, as VERSION_PATHS."""
-
-MOST_RETRY_AFTER_S = 3600.0
-"""The longest wait that an endpoint can ask for."""
 
 _SHOWN_LIMIT = 200
 
@@ -215,18 +212,3 @@ _HINTS = {
 
 def _sign_in_page() -> NotAuthorizedError:
     return NotAuthorizedError("the endpoint answered with its sign-in page: user name or password are wrong", 200)
-
-
-def retry_after_s(value: str, date: str = "") -> float | None:
-    """Seconds that a `Retry-After` asks for, at most an hour; None for none.
-
-    The form of a date is counted from the answer's own `Date`: the clock of an endpoint may be wrong.
-    """
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), MOST_RETRY_AFTER_S)
-    try:
-        span = parsedate_to_datetime(text) - parsedate_to_datetime(date)
-    except (TypeError, ValueError):
-        return None
-    return min(max(span.total_seconds(), 0.0), MOST_RETRY_AFTER_S)

@@ -153,6 +153,19 @@ async def test_what_stands_before_exchange_is_not_taken_for_it(certificates: Cer
             await exchange.read(ROOM, WINDOW, None)
 
 
+async def test_a_front_end_may_say_until_when_it_is_to_be_left_alone(certificates: Certificates) -> None:
+    def page(request: Any, _: etree._Element) -> bytes:
+        request.setResponseCode(503)
+        request.setHeader("Date", "Mon, 02 Mar 2026 08:00:00 GMT")
+        request.setHeader("Retry-After", "Mon, 02 Mar 2026 08:02:00 GMT")
+        return b"<html><body>busy</body></html>"
+
+    async with source(certificates, FindItem=page) as (exchange, _):
+        with pytest.raises(ThrottledError) as caught:
+            await exchange.read(ROOM, WINDOW, None)
+        assert caught.value.retry_after == timedelta(minutes=2)
+
+
 async def test_an_item_that_was_deleted_meanwhile_is_gone_and_a_broken_one_is_left_out_once(
         certificates: Certificates, logged_events: list[dict[str, Any]]) -> None:
     def some(_: Any, root: etree._Element) -> bytes:

@@ -334,6 +334,9 @@ async def test_patience_grows_with_every_refusal_and_ends_with_an_answer(certifi
         assert await asked() == 1
         world.faults, world.headers = [error(429, "rateLimitExceeded")], {"Retry-After": "17"}
         assert await asked() == 17
+        world.faults = [error(429, "rateLimitExceeded")]
+        world.headers = {"Retry-After": "Mon, 02 Mar 2026 08:02:00 GMT", "Date": "Mon, 02 Mar 2026 08:00:00 GMT"}
+        assert await asked() == 120
 
 
 async def test_what_may_not_be_spent_is_not_sent(certificates: Certificates) -> None:

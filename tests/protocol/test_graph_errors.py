@@ -64,13 +64,17 @@ def test_an_error_of_no_room_never_speaks_of_one() -> None:
 
 
 @pytest.mark.parametrize(("given", "wait_s"), [
-    ("7", 7), ("0", 1), ("99999", 3600), ("soon", 30), ("-3", 30), ("", 30), ("9" * 5000, 30)])
+    ("7", 7), ("0", 1), ("99999", 3600), ("soon", 30), ("-3", 30), ("", 30), ("9" * 5000, 3600),
+    ("Mon, 02 Mar 2026 08:02:00 GMT", 120)])
 def test_how_long_to_wait_is_taken_within_reason(given: str, wait_s: float) -> None:
-    assert answer(429, "TooManyRequests", retry_after=given).retry_after == timedelta(seconds=wait_s)
+    found = answer(429, "TooManyRequests", retry_after=given, date="Mon, 02 Mar 2026 08:00:00 GMT")
+    assert found.retry_after == timedelta(seconds=wait_s)
 
 
 def test_trouble_with_a_time_to_wait_is_patience_and_a_mailbox_that_moves_is_given_a_minute() -> None:
-    assert answer(503, retry_after="12").cause is Cause.BUSY
+    for status in (503, 504):
+        assert answer(status, retry_after="12").cause is Cause.BUSY
+        assert answer(status, retry_after="12").retry_after == timedelta(seconds=12)
     assert answer(503).cause is Cause.UNREACHABLE
     assert answer(503, "ErrorMailboxMoveInProgress").retry_after == timedelta(minutes=1)
 

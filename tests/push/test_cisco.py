@@ -7,26 +7,11 @@ import pytest
 
 from otjd.meetings.cache import MeetingCache
 from otjd.operate.board import StatusBoard
-from otjd.push.cisco import MOST_RETRY_AFTER_S, CiscoEndpoint, retry_after_s
+from otjd.push.cisco import CiscoEndpoint
 from otjd.push.pusher import CiscoPusher
 from otjd.simulate.certificates import make_certificates
 from otjd.simulate.codec import Codec
 from tests.push.world import BOARDROOM, PASSWORD, meeting, reactor, until
-
-
-@pytest.mark.parametrize(("value", "seconds"), [
-    ("120", 120.0), (" 0 ", 0.0), ("999999999999", MOST_RETRY_AFTER_S), ("", None), ("soon", None), ("-5", None),
-    ("1.5", None), ("٣", None),
-    ("Mon, 02 Mar 2026 08:02:00 GMT", 120.0), ("Mon, 02 Mar 2026 07:00:00 GMT", 0.0),
-    ("Tue, 03 Mar 2026 08:00:00 GMT", MOST_RETRY_AFTER_S),
-])
-def test_retry_after_is_read_in_both_forms_and_bounded(value: str, seconds: float | None) -> None:
-    assert retry_after_s(value, "Mon, 02 Mar 2026 08:00:00 GMT") == seconds
-
-
-def test_a_retry_after_date_without_the_date_of_the_answer_says_nothing() -> None:
-    assert retry_after_s("Mon, 02 Mar 2026 08:02:00 GMT") is None
-    assert retry_after_s("Mon, 02 Mar 2026 08:02:00 GMT", "Mon, 02 Mar 2026 08:00:00 -0000") is None
 
 
 @pytest.mark.parametrize(("host", "use_https", "url"), [
