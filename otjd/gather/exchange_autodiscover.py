@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -78,6 +78,14 @@ class FixedPlace:
 
 class _AbsentError(UnreachableError):
     """The server has no such service."""
+
+
+class _MovedError(UnreachableError):
+    """The server, which was signed in to, leads to the URL `target`."""
+
+    def __init__(self, url: str, target: str) -> None:
+        super().__init__(f"{url} leads to {target[:100]}")
+        self.target = target
 
 
 @dataclass(slots=True)
@@ -280,9 +288,7 @@ class Autodiscover:
         answer = await self._without_login("GET", url)
         if answer.status not in _REDIRECTED:
             raise UnreachableError(f"{url} leads nowhere (status {answer.status})")
-        target = answer.headers.get("location", "")
-        self._check(target, room)
-        return _soap_of(target)
+        return self._moved(_target(url, answer), room)
 
     async def _ask_at(self, url: str, addresses: Sequence[str],
                       room: str) -> tuple[Mapping[str, Settings], _Service]:
@@ -293,26 +299,33 @@ class Autodiscover:
         for _ in range(REDIRECTS):
             answer = await self._without_login("POST", url, wire.get_user_settings(url, addresses))
             if answer.status in _REDIRECTED:
-                target = answer.headers.get("location", "")
-                self._check(target, room)
-                url = _soap_of(target)
+                url = self._moved(_target(url, answer), room)
                 continue
-            if answer.status in _ABSENT:
-                return await self._ask_in_older_form(url, addresses)
-            self._check_service(url, answer)
-            service = _Service(url)
             try:
-                return await self._settings_of(service, addresses), service
-            except _AbsentError:
-                return await self._ask_in_older_form(url, addresses)
+                if answer.status in _ABSENT:
+                    return await self._ask_in_older_form(url, addresses)
+                self._check_service(url, answer)
+                service = _Service(url)
+                try:
+                    return await self._settings_of(service, addresses), service
+                except _AbsentError:
+                    return await self._ask_in_older_form(url, addresses)
+            except _MovedError as moved:
+                url = self._moved(moved.target, room)
         raise UnreachableError(f"{url} leads on more than {REDIRECTS} times")
+
+    def _moved(self, target: str, room: str) -> str:
+        self._check(target, room)
+        return _soap_of(target)
 
     async def _ask_in_older_form(self, url: str,
                                  addresses: Sequence[str]) -> tuple[Mapping[str, Settings], _Service]:
         """Ask beside a URL where there is no SOAP service."""
         service = _Service(_pox_of(url), is_soap=False)
-        self._check_service(service.url, await self._without_login(
-            "POST", service.url, wire.get_settings_pox(addresses[0])))
+        answer = await self._without_login("POST", service.url, wire.get_settings_pox(addresses[0]))
+        if answer.status in _REDIRECTED:
+            raise _MovedError(service.url, _target(service.url, answer))
+        self._check_service(service.url, answer)
         return await self._settings_of(service, addresses), service
 
     @staticmethod
@@ -333,6 +346,8 @@ class Autodiscover:
         answer = await self._login.send(Post(service.url, body))
         if answer.status in _ABSENT:
             raise _AbsentError(f"{service.url} is not there (status {answer.status})")
+        if answer.status in _REDIRECTED:
+            raise _MovedError(service.url, _target(service.url, answer))
         if answer.status != 200:
             raise UnreachableError(f"{service.url} answers with status {answer.status}")
         try:
@@ -352,6 +367,15 @@ class Autodiscover:
 
 def _type(answer: Answer) -> str:
     return answer.headers.get("content-type", "")
+
+
+def _target(url: str, answer: Answer) -> str:
+    """Where a redirect leads to; its Location may be relative (RFC 9110 10.2.2)."""
+    location = answer.headers.get("location", "")
+    try:
+        return urljoin(url, location) if location else ""
+    except ValueError:
+        return location
 
 
 def _domain(address: str) -> str:

@@ -25,6 +25,7 @@ _SETTINGS = ("ExternalEwsUrl", "InternalEwsUrl", "GroupingInformation")
 _EWS_URL = re.compile(r"https://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?(?:/[!-~]{0,500})?",
                       re.IGNORECASE)
 _VERSION = "Exchange2010_SP2"
+_NO_MAILBOX = ("InvalidUser", "InvalidDomain")
 
 
 class Outcome(Enum):
@@ -97,7 +98,8 @@ def _settings(user: etree._Element) -> Settings:
         case "ServerBusy":
             return Settings(Outcome.BUSY, words="the Autodiscover service is busy (ServerBusy)")
     said = " ".join(markup.content(markup.child(user, "ErrorMessage")).split())[:200]
-    return Settings(Outcome.UNKNOWN, words=f"Autodiscover knows no such mailbox: {said or code} ({code[:80]})")
+    words = "Autodiscover knows no such mailbox" if code in _NO_MAILBOX else "Autodiscover cannot tell where it is"
+    return Settings(Outcome.UNKNOWN, words=f"{words}: {said or code} ({code[:80]})")
 
 
 def _values(settings: etree._Element | None) -> Mapping[str, str]:

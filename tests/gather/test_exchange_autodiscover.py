@@ -154,6 +154,40 @@ async def test_a_redirect_never_takes_the_password_to_a_stranger(target: str) ->
         assert made.net.hosts <= {"example.com"}
 
 
+def moved(target: str) -> Reply:
+    """A service that leads on those who have signed in."""
+    return lambda *_: redirects(target)
+
+
+@pytest.mark.parametrize("target", [
+    "https://mail.example.com" + SOAP, "//mail.example.com" + SOAP,
+    "https://mail.example.com/autodiscover/autodiscover.xml"])
+async def test_a_redirect_after_the_sign_in_is_followed(target: str) -> None:
+    made = world({"https://example.com" + SOAP: moved(target), "https://mail.example.com" + SOAP: says(FOUND)})
+    assert (await made.place()).url == EWS
+    assert made.net.signed_in == ["https://example.com" + SOAP, "https://mail.example.com" + SOAP]
+    made.clock.advance(KEPT_S)
+    await made.place()
+    assert made.net.signed_in[2:] == ["https://mail.example.com" + SOAP], "where it led to is kept"
+
+
+async def test_a_redirect_after_the_sign_in_goes_to_no_stranger_and_not_round() -> None:
+    stranger = "https://evil.example.net" + SOAP
+    made = world({"https://example.com" + SOAP: moved(stranger), stranger: says(FOUND)})
+    with pytest.raises(UnreachableError, match="in no domain"):
+        await made.place()
+    assert made.net.hosts == {"example.com"}
+    made = world({"https://example.com" + SOAP: moved("https://example.com" + SOAP)})
+    with pytest.raises(UnreachableError, match="more than 5 times"):
+        await made.place()
+
+
+async def test_a_redirect_may_be_relative() -> None:
+    made = world({"https://example.com" + SOAP: redirects("/other" + SOAP),
+                  "https://example.com/other" + SOAP: says(FOUND)})
+    assert (await made.place()).url == EWS
+
+
 async def test_a_host_that_the_operator_named_may_be_led_to() -> None:
     target = "https://exchange.hosted.example.net" + SOAP
     made = world({"https://example.com" + SOAP: says(user("RedirectUrl", target)), target: says(FOUND)},

@@ -75,6 +75,14 @@ def test_redirects_and_errors_are_told_apart(code: str, outcome: Outcome) -> Non
     assert found.target == ("elsewhere" if "Redirect" in code else "")
 
 
+@pytest.mark.parametrize(("code", "words"), [
+    ("InvalidUser", "no such mailbox"), ("InvalidDomain", "no such mailbox"),
+    ("InternalServerError", "cannot tell where"), ("NotFederated", "cannot tell where")])
+def test_a_service_in_trouble_does_not_deny_a_mailbox(code: str, words: str) -> None:
+    assert words in only(user(code)).words
+    assert code in only(user(code)).words
+
+
 def test_a_refusal_of_the_whole_request_counts_for_each_mailbox() -> None:
     assert only(code="ServerBusy").outcome is Outcome.BUSY
     assert only(code="InvalidRequest").outcome is Outcome.UNKNOWN
