@@ -27,6 +27,9 @@ LINGER_S = 10.0
 """A refused client may go on sending until it is quiet, or this long, so that it gets to read its answer: closing
 with unread data would reset the connection."""
 
+LENGTH_DIGITS = 18
+"""Digits of the length of a body; more are a mistake or an attack."""
+
 REASONS = {400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large",
            431: "Request Header Fields Too Large"}
 
@@ -324,6 +327,13 @@ class LimitedChannel(HTTPChannel):
             self.refuse(431, f"more than {self.maxHeaders} headers or {self.totalHeadersSize} bytes of them")
         else:
             self.refuse(400, "this is not HTTP/1.1")
+
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        # twisted.web makes a number of it whatever its length, and Python makes none of more than 4,300 digits
+        if header == b"Content-Length" and len(data) > LENGTH_DIGITS:
+            self.refuse(413, f"a Content-Length of {len(data)} characters; expected up to {LENGTH_DIGITS} digits")
+            return False
+        return bool(super()._maybeChooseTransferDecoder(header, data))  # type: ignore[no-untyped-call]
 
     def _send100Continue(self) -> None:
         if not self.is_lingering:

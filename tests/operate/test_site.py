@@ -193,6 +193,13 @@ async def test_a_body_that_is_too_long_is_refused_before_it_is_read(chunked: boo
         assert str(BODY_LIMIT) in json.loads(text)["error"]
 
 
+async def test_a_length_of_thousands_of_digits_is_refused() -> None:
+    async with serve() as served:
+        answer = await converse(reactor, served.port, request_head(
+            "/status.json", "Host: localhost", f"Content-Length: {'9' * 5000}", method="POST"))
+        assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 async def test_what_follows_a_refused_body_is_not_answered() -> None:
     async with serve() as served:
         chunk = b"%x\r\n%b\r\n" % (BODY_LIMIT, b"x" * BODY_LIMIT)

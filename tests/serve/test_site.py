@@ -237,6 +237,8 @@ def test_chunks_are_refused_when_they_become_too_many_and_are_not_kept(wire: Wir
     (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
     (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     (b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
+    (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
+    (b"POST / HTTP/1.1\r\nContent-Length: " + b"0" * 5000 + b"\r\nHost: x\r\n\r\n", 413),
     (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
     (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
     (b"GET / HTTP/1.1\r\n" + b"".join(b"h%d: x\r\n" % n for n in range(150)) + b"\r\n", 431),
