@@ -99,6 +99,21 @@ def organizer_mailbox(meeting: Meeting, room_email: str) -> tuple[str, str]:
     return organizer.name, organizer.email
 
 
+def created_time(meeting: Meeting) -> datetime:
+    """When it was booked, as far as that is known."""
+    return meeting.created_time or meeting.last_modified_time or meeting.start_time
+
+
+def modified_time(meeting: Meeting) -> datetime:
+    """When it was changed last, as far as that is known."""
+    return meeting.last_modified_time or created_time(meeting)
+
+
+def item_class(meeting: Meeting) -> str:
+    """Its ItemClass: clients tell occurrences by it."""
+    return _CLASS if meeting.item_type is CalendarItemType.SINGLE else _CLASS_IN_SERIES
+
+
 class _OfRoom(NamedTuple):
     parent_folder: str
     attendee: str
@@ -114,8 +129,6 @@ def _of_room(room_email: str) -> _OfRoom:
 def item_text(meeting: Meeting, *, room_email: str, change_key: str, location: str = "") -> ItemText:
     """Write what every answer tells of `meeting`; `change_key` as `ews_ids` makes it."""
     in_series = meeting.item_type is not CalendarItemType.SINGLE
-    created = meeting.created_time or meeting.last_modified_time or meeting.start_time
-    modified = meeting.last_modified_time or created
     of_room = _of_room(room_email)
     organizer = _organizer(meeting, room_email)
     when, duration = _when(meeting.start_time, meeting.end_time)
@@ -127,15 +140,17 @@ def item_text(meeting: Meeting, *, room_email: str, change_key: str, location: s
         before_body=(
             f'{_ITEM_START}<t:ItemId Id="{ews_ids.item_id(meeting.id)}" ChangeKey="{change_key}"/>'
             f"{of_room.parent_folder}"
-            f"<t:ItemClass>{_CLASS_IN_SERIES if in_series else _CLASS}</t:ItemClass>"
+            f"<t:ItemClass>{item_class(meeting)}</t:ItemClass>"
             f"<t:Subject>{text(visible(meeting.subject) or organizer.name)}</t:Subject>"
             f"<t:Sensitivity>{'Private' if meeting.is_private else 'Normal'}</t:Sensitivity>"),
         before_extended=(
-            f"<t:Importance>Normal</t:Importance><t:DateTimeCreated>{write_date_time(created)}</t:DateTimeCreated>"
+            f"<t:Importance>Normal</t:Importance><t:DateTimeCreated>{write_date_time(created_time(meeting))}"
+            "</t:DateTimeCreated>"
             "<t:ReminderIsSet>true</t:ReminderIsSet>"
             f"<t:ReminderMinutesBeforeStart>{REMINDER_MINUTES}</t:ReminderMinutesBeforeStart>"
             "<t:HasAttachments>false</t:HasAttachments>"),
-        before_other_bodies=f"<t:LastModifiedTime>{write_date_time(modified)}</t:LastModifiedTime>",
+        before_other_bodies=f"<t:LastModifiedTime>{write_date_time(modified_time(meeting))}"
+                            "</t:LastModifiedTime>",
         rest=(
             f"<t:UID>{ews_ids.global_object_id(meeting.uid, meeting.occurrence).hex().upper()}</t:UID>"
             f"{recurrence_id}"
@@ -200,12 +215,11 @@ def _extended_value(field: ExtendedField, meeting: Meeting, tokens: Mapping[str,
 
 
 def _tagged_value(field: ExtendedField, meeting: Meeting) -> str | None:
-    created = meeting.created_time or meeting.last_modified_time or meeting.start_time
     values = {
         (_SUBJECT, "String"): visible(meeting.subject),
         (_ARTICLE_NUMBER, "Integer"): str(int(meeting.id[:8], 16) >> 1 or 1),  # positive, hardly ever twice
-        (_CREATION_TIME, "SystemTime"): write_date_time(created),
-        (_MODIFICATION_TIME, "SystemTime"): write_date_time(meeting.last_modified_time or created),
+        (_CREATION_TIME, "SystemTime"): write_date_time(created_time(meeting)),
+        (_MODIFICATION_TIME, "SystemTime"): write_date_time(modified_time(meeting)),
         (_NAME_IN_URLS, "String"): f"{meeting.id}.EML"}
     return values.get((field.number or 0, field.property_type))
 

@@ -1,8 +1,9 @@
 """Restrictions and sort orders of FindItem, as far as a list of meetings needs them.
 
-Comparisons of `calendar:Start` and `calendar:End` with a time, or with each other, are applied. Whatever else a
-restriction asks for counts as unknown: it neither lets an item in nor keeps it out by itself, and an item that
-nothing certain keeps out is listed. So a client may be given more than it asked for, never less.
+Comparisons of times with a time, or with each other, are applied, and so are the questions whether a property of
+plain text, or one that is true or false, is or holds something. Whatever else a restriction asks for counts as
+unknown: it neither lets an item in nor keeps it out by itself, and an item that nothing certain keeps out is
+listed. So a client may be given more than it asked for, never less.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from datetime import datetime, tzinfo
 
 from lxml import etree
 
-from otjd.meetings.model import Meeting
+from otjd.meetings.model import CalendarItemType, Meeting
 from otjd.protocol import markup
+from otjd.protocol.ews_items import created_time, item_class, modified_time
 from otjd.protocol.soap import SoapFault, schema_violation
 from otjd.protocol.timezones import read_date_time
 
@@ -27,12 +29,35 @@ Condition = Callable[[Meeting], bool | None]
 
 Operand = Callable[[Meeting], datetime]
 
+Text = Callable[[Meeting], str]
+"""A property as it is written; empty: unknown, such as a subject that is not told by the meeting alone."""
+
 _COMPARISONS: dict[str, Callable[[datetime, datetime], bool]] = {
     "IsEqualTo": operator.eq, "IsNotEqualTo": operator.ne, "IsGreaterThan": operator.gt,
     "IsGreaterThanOrEqualTo": operator.ge, "IsLessThan": operator.lt, "IsLessThanOrEqualTo": operator.le}
-_TIMES: dict[str, Operand] = {"calendar:Start": lambda m: m.start_time, "calendar:End": lambda m: m.end_time}
+_TIMES: dict[str, Operand] = {"calendar:Start": lambda m: m.start_time, "calendar:End": lambda m: m.end_time,
+                              "item:DateTimeCreated": created_time, "item:LastModifiedTime": modified_time}
 _SORT_KEYS: dict[str, Callable[[Meeting], datetime | str]] = {
     **_TIMES, "item:Subject": lambda m: m.subject.casefold(), "item:ItemId": lambda m: m.id}
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+_BOOLEANS: dict[str, Text] = {
+    "calendar:IsAllDayEvent": lambda m: _boolean(m.is_all_day), "calendar:IsCancelled": lambda _: "false",
+    "calendar:IsMeeting": lambda _: "true", "item:HasAttachments": lambda _: "false",
+    "calendar:IsRecurring": lambda m: _boolean(m.item_type is not CalendarItemType.SINGLE)}
+_TEXTS: dict[str, Text] = {
+    "item:Subject": lambda m: markup.visible(m.subject) or markup.visible(m.organizer.display_name),
+    "item:ItemClass": item_class, "item:Sensitivity": lambda m: "Private" if m.is_private else "Normal",
+    "calendar:CalendarItemType": lambda m: str(m.item_type),
+    "calendar:LegacyFreeBusyStatus": lambda m: str(m.free_busy), "calendar:MyResponseType": lambda _: "Accept"}
+_CONTAINMENTS: dict[str, Callable[[str, str], bool]] = {
+    "FullString": operator.eq, "Prefixed": str.startswith,
+    "PrefixOnWords": lambda text, wanted: any(word.startswith(wanted) for word in text.split())}
+_BOOLEAN_VALUES = {"1": "true", "0": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +70,10 @@ class SortField:
 
 def _unknown(_: Meeting) -> bool | None:
     return None
+
+
+def _always(_: Meeting) -> bool | None:
+    return True
 
 
 def read_restriction(element: etree._Element | None, zone: tzinfo) -> Condition | None:
@@ -80,7 +109,7 @@ def _condition(element: etree._Element, zone: tzinfo, depth: int) -> Condition:
     if name in _COMPARISONS:
         return _comparison(element, _COMPARISONS[name], zone)
     if name not in ("And", "Or", "Not"):
-        return _unknown
+        return _containment(element) if name == "Contains" else _existence(element, name)
     inner = [_condition(child, zone, depth + 1) for child in element]
     if not inner:
         return _unknown
@@ -115,6 +144,10 @@ def _comparison(element: etree._Element, compare: Callable[[datetime, datetime],
     left = _TIMES.get(_field(element))
     other = markup.child(element, "FieldURIOrConstant")
     constant = markup.child(other, "Constant")
+    if constant is not None and compare in (operator.eq, operator.ne):
+        told = _equality(_field(element), constant.get("Value", ""))
+        if told is not None:
+            return told if compare is operator.eq else _not(told)
     right: Operand | None
     if left is not None and constant is not None:
         try:
@@ -127,6 +160,36 @@ def _comparison(element: etree._Element, compare: Callable[[datetime, datetime],
     if left is None or right is None:
         return _unknown
     return lambda meeting: compare(left(meeting), right(meeting))
+
+
+def _equality(field: str, value: str) -> Condition | None:
+    """Whether a text is `value`, in any letter case as at Exchange; None where this is no field of text."""
+    if field in _BOOLEANS:
+        value = _BOOLEAN_VALUES.get(value.strip(), value.strip())
+    text = _BOOLEANS.get(field) or _TEXTS.get(field)
+    if text is None:
+        return None
+    wanted = value.casefold()
+    return lambda meeting: found.casefold() == wanted if (found := text(meeting)) else None
+
+
+def _containment(element: etree._Element) -> Condition:
+    text, constant = _TEXTS.get(_field(element)), markup.child(element, "Constant")
+    if text is None or constant is None:
+        return _unknown
+    comparison = element.get("ContainmentComparison", "").strip()
+    if "Loose" in comparison or "NonSpacing" in comparison:  # é as e: more than is compared here
+        return _unknown
+    changed = str if comparison in ("", "Exact") else str.casefold
+    holds = _CONTAINMENTS.get(element.get("ContainmentMode", "").strip(), operator.contains)
+    wanted = changed(constant.get("Value", ""))
+    return lambda meeting: holds(changed(found), wanted) if (found := text(meeting)) else None
+
+
+def _existence(element: etree._Element, name: str) -> Condition:
+    field = _field(element)
+    is_known = field in _TIMES or field in _TEXTS or field in _BOOLEANS
+    return _always if is_known and name == "Exists" else _unknown
 
 
 def _field(element: etree._Element | None) -> str:

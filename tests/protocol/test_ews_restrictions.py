@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from otjd.protocol.soap import SoapFault
 
 NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
 MEETING = Meeting(id="0" * 32, uid="a", subject="Weekly", start_time=NINE, end_time=NINE + timedelta(hours=1))
-UNKNOWN = ('<IsEqualTo><FieldURI FieldURI="item:Subject"/><FieldURIOrConstant><Constant Value="x"/>'
+UNKNOWN = ('<IsEqualTo><FieldURI FieldURI="item:Categories"/><FieldURIOrConstant><Constant Value="x"/>'
            "</FieldURIOrConstant></IsEqualTo>")
 IN_ORDER = ('<IsLessThan><FieldURI FieldURI="calendar:Start"/><FieldURIOrConstant>'
             '<FieldURI FieldURI="calendar:End"/></FieldURIOrConstant></IsLessThan>')
@@ -57,6 +58,46 @@ def test_start_and_end_are_compared_with_times(name: str, at_nine: bool, at_eigh
 ])
 def test_what_is_unknown_neither_lets_in_nor_keeps_out(inside: str, expected: bool | None) -> None:
     assert value(inside) is expected
+
+
+@pytest.mark.parametrize(("field", "wanted", "expected"), [
+    ("item:Subject", "weekly", True), ("item:Subject", "week", False), ("item:ItemClass", "IPM.Appointment", True),
+    ("item:Sensitivity", "Private", False), ("calendar:IsAllDayEvent", "False", True),
+    ("calendar:IsAllDayEvent", "1", False), ("calendar:IsCancelled", " 0 ", True),
+    ("calendar:IsRecurring", "true", False),
+    ("calendar:CalendarItemType", "Single", True), ("calendar:LegacyFreeBusyStatus", "Busy", True),
+    ("calendar:MyResponseType", "Accept", True)])
+def test_texts_and_truths_are_compared_in_any_letter_case(field: str, wanted: str, expected: bool) -> None:
+    inside = f'<FieldURI FieldURI="{field}"/><FieldURIOrConstant><Constant Value="{wanted}"/></FieldURIOrConstant>'
+    assert value(f"<IsEqualTo>{inside}</IsEqualTo>") is expected
+    assert value(f"<IsNotEqualTo>{inside}</IsNotEqualTo>") is not expected
+    assert value(f"<IsLessThan>{inside}</IsLessThan>") is None
+
+
+@pytest.mark.parametrize(("how", "wanted", "expected"), [
+    ('ContainmentMode="Substring" ContainmentComparison="Exact"', "eek", True),
+    ('ContainmentMode="Substring" ContainmentComparison="Exact"', "EEK", False),
+    ('ContainmentMode="Substring" ContainmentComparison="IgnoreCase"', "EEK", True),
+    ('ContainmentMode="FullString" ContainmentComparison="IgnoreCase"', "WEEKLY", True),
+    ('ContainmentMode="FullString" ContainmentComparison="Exact"', "Week", False),
+    ('ContainmentMode="Prefixed" ContainmentComparison="Exact"', "Week", True),
+    ('ContainmentMode="Prefixed" ContainmentComparison="Exact"', "eek", False),
+    ('ContainmentMode="PrefixOnWords" ContainmentComparison="IgnoreCase"', "week", True),
+    ('ContainmentMode="Substring" ContainmentComparison="Loose"', "x", None),
+    ("", "x", False)])
+def test_a_subject_is_searched_as_the_client_asks(how: str, wanted: str, expected: bool | None) -> None:
+    inside = f'<FieldURI FieldURI="item:Subject"/><Constant Value="{wanted}"/>'
+    assert value(f"<Contains {how}>{inside}</Contains>") is expected
+
+
+def test_what_no_meeting_tells_by_itself_is_unknown_to_a_search() -> None:
+    assert value('<Contains><FieldURI FieldURI="item:Body"/><Constant Value="x"/></Contains>') is None
+    assert value('<Contains><FieldURI FieldURI="item:Subject"/></Contains>') is None
+    assert value('<Exists><FieldURI FieldURI="item:Subject"/></Exists>') is True
+    searched = '<Contains><FieldURI FieldURI="item:Subject"/><Constant Value="x"/></Contains>'
+    condition = read_restriction(etree.fromstring(f"<Restriction>{searched}</Restriction>"), UTC)
+    assert condition is not None
+    assert condition(replace(MEETING, subject="")) is None
 
 
 def test_a_time_that_is_none_fails_schema_validation() -> None:

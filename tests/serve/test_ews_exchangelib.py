@@ -106,6 +106,25 @@ def test_filter_and_count_page_through_the_calendar(exchange: Exchange, asked: l
     assert [i.subject for i in latest] == ["M249", "M248"]
 
 
+def test_filters_list_what_matches_and_nothing_else(asked: list[str]) -> None:
+    calendar = account().calendar
+
+    def found(**conditions: Any) -> list[str]:
+        return [i.subject for i in calendar.filter(**conditions).only("subject")]
+
+    assert found(subject="Holiday") == ["Holiday"]
+    assert found(subject="Nothing") == []
+    assert found(subject__contains="e", subject__icontains="WEEK") == ["Weekly & <ö>"]
+    assert found(subject__istartswith="se") == ["Series", "Secret"]
+    assert found(subject__in=["Series", "Holiday"]) == ["Series", "Holiday"]
+    assert found(is_all_day=True) == ["Holiday"]
+    assert found(is_recurring=True, subject__exists=True) == ["Series"]
+    assert found(sensitivity="Private") == ["Secret"]
+    assert found(is_cancelled=True) == []
+    assert [i.subject for i in calendar.exclude(subject="Series").only("subject").order_by("-subject")] == [
+        "Weekly & <ö>", "Secret", "Holiday"]
+
+
 def test_other_folders_are_there_and_empty(asked: list[str]) -> None:
     own = account()
     assert [own.inbox.all().count(), own.msg_folder_root.all().count(), own.root.all().count()] == [0, 0, 0]
