@@ -16,8 +16,8 @@ from otjd.protocol.soap import DECLARATION, SOAP_11
 
 NAMESPACE = "http://schemas.microsoft.com/exchange/2010/Autodiscover"
 ADDRESSING = "http://www.w3.org/2005/08/addressing"
-MAILBOXES = 100
-"""Mailboxes of one request."""
+MAILBOXES = 50
+"""Mailboxes of one request. Exchange refuses one of more than 90 (MaxUsersPerGetUserSettingsRequest) as a whole."""
 
 SOAP_PATH = "/autodiscover/autodiscover.svc"
 POX_PATH = "/autodiscover/autodiscover.xml"

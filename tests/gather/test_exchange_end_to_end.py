@@ -375,6 +375,19 @@ async def test_autodiscover_finds_the_server(certificates: Certificates) -> None
             await reader.read(room="nobody@example.com")
 
 
+async def test_autodiscover_finds_hundreds_of_rooms_that_are_asked_for_together(
+        certificates: Certificates) -> None:
+    of_all = ServiceAccount(ACCOUNT.username, ACCOUNT.password)
+    async with reading(certificates, settings={"accounts": (of_all,)}, is_found=True) as (world, reader):
+        rooms = [f"r{number}@example.com" for number in range(250)]
+        for room in rooms:
+            world.calendars.add_room(room)
+        asked = [deferred(reader.read(room=room)) for room in rooms]
+        reader.source.watch(rooms)
+        for one in asked:
+            assert not (await one).invitations
+
+
 async def test_a_busy_server_is_left_alone_for_as_long_as_it_says(certificates: Certificates) -> None:
     async with reading(certificates) as (world, reader):
         world.server.faults.append(Fault("busy", back_off=timedelta(seconds=42)))
