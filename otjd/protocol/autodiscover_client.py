@@ -17,7 +17,7 @@ from otjd.protocol.soap import DECLARATION, SOAP_11
 NAMESPACE = "http://schemas.microsoft.com/exchange/2010/Autodiscover"
 ADDRESSING = "http://www.w3.org/2005/08/addressing"
 MAILBOXES = 50
-"""Mailboxes of one request. Exchange refuses one of more than 90 (MaxUsersPerGetUserSettingsRequest) as a whole."""
+"""Mailboxes of one request. Exchange refuses more than 90 as a whole (MaxUsersPerGetUserSettingsRequest)."""
 
 SOAP_PATH = "/autodiscover/autodiscover.svc"
 POX_PATH = "/autodiscover/autodiscover.xml"
