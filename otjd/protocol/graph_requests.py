@@ -89,9 +89,8 @@ class GraphApi:
 
         :raises ValueError: it leads elsewhere; the token must not go there.
         """
-        here, there = urlsplit(self.base), urlsplit(link)
-        if (there.scheme, there.netloc.lower()) != (here.scheme, here.netloc.lower()) or not (
-                there.path.startswith("/v1.0/")):
+        there = urlsplit(link)
+        if _server(link) != _server(self.base) or not there.path.startswith("/v1.0/"):
             raise ValueError(f"found a link to {there.scheme}://{there.hostname}{there.path}"[:200]
                              + f", expected one that begins with {self.base}/")
         return GraphRequest("GET", link, request.headers)
@@ -136,6 +135,15 @@ class GraphApi:
 
     def _subscription(self, subscription: str) -> str:
         return f"{self.base}/subscriptions/{quote(subscription, safe='')}"
+
+
+def _server(url: str) -> tuple[str, str]:
+    """Scheme and host, with the port where it is not the usual one.
+
+    :raises ValueError: there are none.
+    """
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower().removesuffix(":443")
 
 
 def property_id(name: str) -> str:

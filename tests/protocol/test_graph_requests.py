@@ -86,6 +86,15 @@ def test_a_next_page_is_asked_for_as_the_first_one_was() -> None:
     assert (after.method, after.headers) == ("GET", first.headers)
 
 
+@pytest.mark.parametrize(("domain", "host"), [
+    ("graph.microsoft.com:443", "graph.microsoft.com"), ("graph.microsoft.com", "graph.microsoft.com:443"),
+    ("graph.microsoft.com", "Graph.Microsoft.com"), ("localhost:8443", "localhost:8443")])
+def test_a_link_may_leave_the_usual_port_out_or_name_it(domain: str, host: str) -> None:
+    api = GraphApi(domain)
+    link = f"https://{host}/v1.0/users/{ROOM}/calendarView?$skiptoken=x"
+    assert api.follow(link, api.events(ROOM, DAY)).url == link
+
+
 @pytest.mark.parametrize("link", [
     "https://graph.microsoft.com.example.net/v1.0/users/x", "http://graph.microsoft.com/v1.0/users/x",
     "https://graph.microsoft.com:444/v1.0/users", "https://graph.microsoft.com/beta/users", "//x/v1.0/", "",
