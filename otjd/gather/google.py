@@ -196,6 +196,8 @@ class GoogleSource:
         while True:
             try:
                 return await self._whole(room, window, known, tally)
+            except SyncTokenError as error:
+                raise RoomError(str(error)) from error
             except TooMuchError as error:
                 if known.page_size not in SMALLER_PAGES:
                     raise RoomError(f"{room}: one of its events is too large: {error}") from error

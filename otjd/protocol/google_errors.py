@@ -96,7 +96,7 @@ _STATUSES: dict[int, tuple[Concern, str]] = {
     401: (Concern.TOKEN, _REFUSED),
     403: (Concern.ROOM, "{account} may not read {room}"),
     404: (Concern.ROOM, _NOT_SHARED),
-    410: (Concern.ROOM, _NOT_SHARED),
+    410: (Concern.FULL_SYNC, "What was asked for of {room} is not there any more"),
     429: (Concern.PATIENCE, "Google asks for patience"),
 }
 

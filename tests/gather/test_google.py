@@ -169,10 +169,13 @@ async def test_what_is_over_is_not_called_unchanged(certificates: Certificates) 
         assert reading.unchanged == {("e1@google.com", ""), ("e2@google.com", "")}
 
 
-async def test_a_lost_sync_token_costs_a_whole_reading_and_is_replaced_later(certificates: Certificates) -> None:
+@pytest.mark.parametrize("gone", [
+    error(410, "fullSyncRequired"), (410, {"error": {"code": 410, "message": "Gone"}}), (410, b"")])
+async def test_a_lost_sync_token_costs_a_whole_reading_and_is_replaced_later(gone: Any,
+                                                                             certificates: Certificates) -> None:
     async with google(certificates) as world:
         memory = await settled(world)
-        world.faults = [error(410, "fullSyncRequired")]
+        world.faults = [gone]
         reading = await world.source.read(ROOM, WINDOW, memory)
         assert (len(reading.unchanged), reading.requests) == (3, 2)
         assert world.methods == ["changes", "whole"]
@@ -182,6 +185,13 @@ async def test_a_lost_sync_token_costs_a_whole_reading_and_is_replaced_later(cer
         assert methods[0] == "whole"
         assert methods.count("first") == 1
         assert methods[-1] == "changes"
+
+
+async def test_a_whole_reading_that_is_gone_is_the_rooms_error(certificates: Certificates) -> None:
+    async with google(certificates) as world:
+        world.faults = [(410, {"error": {"code": 410, "message": "Gone"}})]
+        with pytest.raises(RoomError, match="not there any more"):
+            await world.source.read(ROOM, WINDOW, None)
 
 
 async def test_rooms_that_lost_their_sync_tokens_together_get_new_ones_one_after_another(
