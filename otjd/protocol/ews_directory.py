@@ -69,7 +69,6 @@ def read_get_rooms(element: etree._Element, _: tzinfo) -> GetRooms:
 
 def web_options(room_email: str, folder: str, properties: frozenset[str]) -> str:
     """What GetUserConfiguration answers for WEB_OPTIONS in `folder`."""
-    ids = ews_ids.folder_ids(room_email)
     item = dictionary = ""
     if properties & {"Id", "All"}:
         item_id = ews_ids.item_id(ews_ids.configuration_id(room_email, WEB_OPTIONS))
@@ -77,8 +76,9 @@ def web_options(room_email: str, folder: str, properties: frozenset[str]) -> str
         item = f'<t:ItemId Id="{item_id}" ChangeKey="{key}"/>'
     if properties & {"Dictionary", "All"}:
         dictionary = f"<t:Dictionary>{_entries(_WEB_OPTIONS)}</t:Dictionary>"
+    folder_id = ews_ids.folder_id(room_email, folder)
     return (f'<m:UserConfiguration><t:UserConfigurationName Name="{attribute(WEB_OPTIONS)}">'
-            f'<t:FolderId Id="{ids[folder]}"/></t:UserConfigurationName>{item}{dictionary}</m:UserConfiguration>')
+            f'<t:FolderId Id="{folder_id}"/></t:UserConfigurationName>{item}{dictionary}</m:UserConfiguration>')
 
 
 def _entries(dictionary: Mapping[str, str]) -> str:

@@ -9,19 +9,23 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
-from types import MappingProxyType
 
 _ITEM_MARK = b"\x01otjdI"
 _FOLDER_MARK = b"\x01otjdF"
 _ITEM_BYTES = 16
 _FOLDER_BYTES = 20
 
-FOLDERS = ("root", "msgfolderroot", "calendar", "inbox", "contacts", "deleteditems", "drafts", "junkemail",
-           "outbox", "sentitems", "tasks")
-"""The distinguished folders that a room's mailbox has; all but `calendar` are empty."""
+FOLDERS = tuple("""
+    calendar root msgfolderroot inbox contacts deleteditems drafts junkemail outbox sentitems tasks journal notes
+    searchfolders voicemail publicfoldersroot recoverableitemsroot recoverableitemsdeletions
+    recoverableitemsversions recoverableitemspurges recoverableitemsdiscoveryholds adminauditlogs archiveroot
+    archivemsgfolderroot archivedeleteditems archiveinbox archiverecoverableitemsroot archiverecoverableitemsdeletions
+    archiverecoverableitemsversions archiverecoverableitemspurges archiverecoverableitemsdiscoveryholds syncissues
+    conflicts localfailures serverfailures recipientcache quickcontacts imcontactlist peopleconnect mecontact
+    conversationhistory todosearch mycontacts directory favorites personmetadata""".split())  # noqa: SIM905
+"""The distinguished folders of EWS. A room's mailbox has them all, and all but `calendar` are empty."""
 
 _BYTE_ARRAY_ID = "040000008200E00074C5B7101A82E008"
 _BYTE_ARRAY_HEAD = bytes.fromhex(_BYTE_ARRAY_ID)
@@ -84,16 +88,14 @@ def meeting_id(raw: bytes) -> str:
 
 
 @lru_cache(maxsize=8192)
-def folder_ids(room_email: str) -> Mapping[str, str]:
-    """The FolderId of each of a room's folders, by name."""
-    return MappingProxyType({
-        name: _encoded(_FOLDER_MARK + hashlib.sha256(f"{room_email}\0{name}".encode()).digest()[:_FOLDER_BYTES])
-        for name in FOLDERS})
+def folder_id(room_email: str, name: str) -> str:
+    """The FolderId of one of a room's folders."""
+    return _encoded(_FOLDER_MARK + hashlib.sha256(f"{room_email}\0{name}".encode()).digest()[:_FOLDER_BYTES])
 
 
-def folder_name(room_email: str, folder_id: str) -> str | None:
+def folder_name(room_email: str, wanted: str) -> str | None:
     """Which of a room's folders this FolderId stands for; None where it is of another room."""
-    return next((name for name, known in folder_ids(room_email).items() if known == folder_id), None)
+    return next((name for name in FOLDERS if folder_id(room_email, name) == wanted), None)
 
 
 def change_key(*parts: str) -> str:

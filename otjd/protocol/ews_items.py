@@ -122,7 +122,7 @@ class _OfRoom(NamedTuple):
 @lru_cache(maxsize=8192)
 def _of_room(room_email: str) -> _OfRoom:
     """What all items of a room have in common."""
-    return _OfRoom(f'<t:ParentFolderId Id="{ews_ids.folder_ids(room_email)["calendar"]}"/>',
+    return _OfRoom(f'<t:ParentFolderId Id="{ews_ids.folder_id(room_email, "calendar")}"/>',
                    _attendee(_mailbox(room_email, room_email), "Accept"))
 
 

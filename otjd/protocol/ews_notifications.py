@@ -208,7 +208,7 @@ def event(told: Event, room_email: str, change_key: str, watermark: str = "") ->
     mark = f"<t:Watermark>{watermark}</t:Watermark>" if watermark else ""
     return (f"<t:{told.kind}>{mark}<t:TimeStamp>{write_date_time(told.at)}</t:TimeStamp>"
             f'<t:ItemId Id="{ews_ids.item_id(told.meeting.id)}" ChangeKey="{change_key}"/>'
-            f'<t:ParentFolderId Id="{ews_ids.folder_ids(room_email)["calendar"]}"/></t:{told.kind}>')
+            f'<t:ParentFolderId Id="{ews_ids.folder_id(room_email, "calendar")}"/></t:{told.kind}>')
 
 
 def status_event(watermark: str = "") -> str:

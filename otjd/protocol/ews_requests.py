@@ -135,13 +135,14 @@ class ConvertId:
 
 @dataclass(frozen=True, slots=True)
 class FindFolder:
-    """List the folders in others; with `is_deep` those in them too. `pages`: the client wants paging offsets.
-    `display_name`: only folders of this name; empty: all."""
+    """List the folders in others; with `is_deep` those in them too, with `is_hidden` those that are deleted.
+    `page` is None where the client wants all. `display_name`: only folders of this name; empty: all."""
 
     parents: tuple[FolderRef, ...]
     is_deep: bool = False
-    pages: bool = False
+    page: PageView | None = None
     display_name: str = ""
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +233,7 @@ def _find_item(element: etree._Element, zone: tzinfo) -> FindItem:
         view = CalendarView(time(calendar, "StartDate", zone), time(calendar, "EndDate", zone),
                             integer(calendar, "MaxEntriesReturned"))
     elif (page := markup.child(element, "IndexedPageItemView")) is not None:
-        view = PageView(max(0, integer(page, "Offset") or 0), integer(page, "MaxEntriesReturned"),
-                        page.get("BasePoint", "").strip() == "End")
+        view = _indexed_page(page, "MaxEntriesReturned")
     elif (page := markup.child(element, "FractionalPageItemView")) is not None:
         view = PageView(max_entries=integer(page, "MaxEntriesReturned"), fraction=_fraction(page))
     return FindItem(read_shape(markup.child(element, "ItemShape")), view,
@@ -264,9 +264,15 @@ def _convert_id(element: etree._Element, _: tzinfo) -> ConvertId:
 
 
 def _find_folder(element: etree._Element, _: tzinfo) -> FindFolder:
-    return FindFolder(folders(element, "ParentFolderIds"), element.get("Traversal", "").strip() == "Deep",
-                      markup.child(element, "IndexedPageFolderView") is not None,
-                      _display_name(markup.child(element, "Restriction")))
+    traversal, view = element.get("Traversal", "").strip(), markup.child(element, "IndexedPageFolderView")
+    return FindFolder(folders(element, "ParentFolderIds"), traversal == "Deep",
+                      None if view is None else _indexed_page(view, "MaxFoldersReturned"),
+                      _display_name(markup.child(element, "Restriction")), is_hidden=traversal == "SoftDeleted")
+
+
+def _indexed_page(view: etree._Element, limit: str) -> PageView:
+    return PageView(max(0, integer(view, "Offset") or 0), integer(view, limit),
+                    view.get("BasePoint", "").strip() == "End")
 
 
 def _display_name(restriction: etree._Element | None) -> str:

@@ -108,6 +108,10 @@ def error(operation: str, code: str) -> str:
             f"{container}</m:{operation}ResponseMessage>")
 
 
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
 def items(written: str) -> str:
     """What GetItem answers for one item."""
     return f"<m:Items>{written}</m:Items>"
@@ -120,8 +124,7 @@ def root_folder(written: Iterable[str], *, total: int, is_last: bool, next_offse
     offset = "" if next_offset is None else f'IndexedPagingOffset="{next_offset}" '
     if is_fraction:
         offset = f'NumeratorOffset="{next_offset}" AbsoluteDenominator="{total}" '
-    last = "true" if is_last else "false"
-    return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{last}">'
+    return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{_boolean(is_last)}">'
             f"<t:Items>{''.join(written)}</t:Items></m:RootFolder>")
 
 
@@ -147,7 +150,36 @@ FOLDER_FACTS = {
     "outbox": FolderFacts("Folder", "IPF.Note", "Outbox"),
     "sentitems": FolderFacts("Folder", "IPF.Note", "Sent Items"),
     "tasks": FolderFacts("TasksFolder", "IPF.Task", "Tasks"),
-}
+    "journal": FolderFacts("Folder", "IPF.Journal", "Journal"),
+    "notes": FolderFacts("Folder", "IPF.StickyNote", "Notes"),
+    "conversationhistory": FolderFacts("Folder", "IPF.Note", "Conversation History"),
+    "syncissues": FolderFacts("Folder", "IPF.Note", "Sync Issues"),
+    "conflicts": FolderFacts("Folder", "IPF.Note", "Conflicts", "syncissues"),
+    "localfailures": FolderFacts("Folder", "IPF.Note", "Local Failures", "syncissues"),
+    "serverfailures": FolderFacts("Folder", "IPF.Note", "Server Failures", "syncissues"),
+    "recipientcache": FolderFacts("ContactsFolder", "IPF.Contact.RecipientCache", "Recipient Cache", "contacts"),
+    "quickcontacts": FolderFacts("ContactsFolder", "IPF.Contact.MOC.QuickContacts", "Quick Contacts", "contacts"),
+    "imcontactlist": FolderFacts("ContactsFolder", "IPF.Contact.MOC.ImContactList", "IM Contact List", "contacts"),
+    "peopleconnect": FolderFacts("ContactsFolder", "IPF.Contact.PeopleConnect", "PeopleConnect", "contacts"),
+    "mecontact": FolderFacts("ContactsFolder", "IPF.Contact", "MeContact", "contacts"),
+    "searchfolders": FolderFacts("Folder", "", "Finder", "root"),
+    "voicemail": FolderFacts("Folder", "IPF.Note", "Voice Mail", "searchfolders"),
+    "todosearch": FolderFacts("Folder", "IPF.Task", "To-Do Search", "root"),
+    "mycontacts": FolderFacts("Folder", "IPF.Contact", "MyContacts", "root"),
+    "directory": FolderFacts("Folder", "", "Directory", "root"),
+    "favorites": FolderFacts("Folder", "IPF.Note", "Favorites", "root"),
+    "personmetadata": FolderFacts("Folder", "", "PersonMetadata", "root"),
+    "publicfoldersroot": FolderFacts("Folder", "", "IPM_SUBTREE", ""),
+    "recoverableitemsroot": FolderFacts("Folder", "", "Recoverable Items", "root"),
+    "adminauditlogs": FolderFacts("Folder", "", "AdminAuditLogs", "recoverableitemsroot"),
+    "archiveroot": FolderFacts("Folder", "", "Root", ""),
+    "archivemsgfolderroot": FolderFacts("Folder", "IPF.Note", "Top of Information Store", "archiveroot"),
+    "archivedeleteditems": FolderFacts("Folder", "IPF.Note", "Deleted Items", "archivemsgfolderroot"),
+    "archiveinbox": FolderFacts("Folder", "IPF.Note", "Inbox", "archivemsgfolderroot"),
+    "archiverecoverableitemsroot": FolderFacts("Folder", "", "Recoverable Items", "archiveroot"),
+} | {
+    f"{place}recoverableitems{name.lower()}": FolderFacts("Folder", "", name, f"{place}recoverableitemsroot")
+    for place in ("", "archive") for name in ("Deletions", "Versions", "Purges", "DiscoveryHolds")}
 
 _READ_ONLY = ("<t:EffectiveRights><t:CreateAssociated>false</t:CreateAssociated>"
               "<t:CreateContents>false</t:CreateContents><t:CreateHierarchy>false</t:CreateHierarchy>"
@@ -163,10 +195,10 @@ def folders_within(parent: str, *, is_deep: bool) -> tuple[str, ...]:
     return found
 
 
-def found_folders(written: Sequence[str], *, pages: bool) -> str:
-    """What FindFolder answers for one parent, on one page."""
-    offset = f'IndexedPagingOffset="{len(written)}" ' if pages else ""
-    return (f'<m:RootFolder {offset}TotalItemsInView="{len(written)}" IncludesLastItemInRange="true">'
+def found_folders(written: Sequence[str], *, total: int, is_last: bool, next_offset: int | None = None) -> str:
+    """What FindFolder answers for one parent; `next_offset` only where the client pages."""
+    offset = "" if next_offset is None else f'IndexedPagingOffset="{next_offset}" '
+    return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{_boolean(is_last)}">'
             f"<t:Folders>{''.join(written)}</t:Folders></m:RootFolder>")
 
 
@@ -200,14 +232,14 @@ def resolution(room_email: str) -> str:
 def folder(name: str, room_email: str, total: int | None) -> str:
     """A folder as it is told of; `total` is the number of its items, None where that is not known."""
     facts = FOLDER_FACTS[name]
-    ids = ews_ids.folder_ids(room_email)
     child_folders = sum(f.parent == name for f in FOLDER_FACTS.values())
+    folder_id = ews_ids.folder_id(room_email, name)
     key = ews_ids.change_key("folder", room_email, name, str(total))
-    parent = f'<t:ParentFolderId Id="{ids[facts.parent]}"/>' if facts.parent else ""
+    parent = f'<t:ParentFolderId Id="{ews_ids.folder_id(room_email, facts.parent)}"/>' if facts.parent else ""
     folder_class = f"<t:FolderClass>{facts.folder_class}</t:FolderClass>" if facts.folder_class else ""
     count = "" if total is None else f"<t:TotalCount>{total}</t:TotalCount>"
     unread = "<t:UnreadCount>0</t:UnreadCount>" if facts.element == "Folder" else ""
-    return (f'<t:{facts.element}><t:FolderId Id="{ids[name]}" ChangeKey="{key}"/>{parent}{folder_class}'
+    return (f'<t:{facts.element}><t:FolderId Id="{folder_id}" ChangeKey="{key}"/>{parent}{folder_class}'
             f"<t:DisplayName>{facts.display_name}</t:DisplayName>{count}"
             f"<t:ChildFolderCount>{child_folders}</t:ChildFolderCount>{_READ_ONLY}{unread}</t:{facts.element}>")
 

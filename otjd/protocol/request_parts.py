@@ -19,16 +19,6 @@ from otjd.protocol.timezones import read_date_time
 FOLDERS_LIMIT = 100
 """Folders in one request."""
 
-# Names that the schema has besides FOLDERS: a room's mailbox has no such folder.
-_OTHER_FOLDERS = frozenset("""
-    journal notes publicfoldersroot searchfolders voicemail recoverableitemsroot recoverableitemsdeletions
-    recoverableitemsversions recoverableitemspurges recoverableitemsdiscoveryholds archiveroot archivemsgfolderroot
-    archivedeleteditems archiveinbox archiverecoverableitemsroot archiverecoverableitemsdeletions
-    archiverecoverableitemsversions archiverecoverableitemspurges archiverecoverableitemsdiscoveryholds syncissues
-    conflicts localfailures serverfailures recipientcache quickcontacts conversationhistory adminauditlogs
-    todosearch mycontacts directory imcontactlist peopleconnect favorites mecontact
-    personmetadata""".split())  # noqa: SIM905 - forty quoted names are not easier to read
-
 
 @dataclass(frozen=True, slots=True)
 class FolderRef:
@@ -124,7 +114,7 @@ def folders(element: etree._Element, name: str) -> tuple[FolderRef, ...]:
         kind = markup.local_name(entry)
         if kind == "DistinguishedFolderId":
             folder = required(entry, "Id").lower()
-            if folder not in FOLDERS and folder not in _OTHER_FOLDERS:
+            if folder not in FOLDERS:
                 raise schema_violation("The 'Id' attribute is invalid: there is no distinguished folder "
                                        f"'{folder[:60]}'.", entry)
             mailbox = markup.child(markup.child(entry, "Mailbox"), "EmailAddress")

@@ -143,9 +143,14 @@ class Answers:
     def _folders(self, ref: FolderRef, request: FindFolder, account: Account) -> str:
         names = ews_responses.folders_within(folder_name(ref, account), is_deep=request.is_deep)
         wanted = request.display_name.casefold()
-        names = tuple(n for n in names if wanted in ("", ews_responses.FOLDER_FACTS[n].display_name.casefold()))
-        return ews_responses.found_folders([self._written_folder(name, account) for name in names],
-                                           pages=request.pages)
+        names = tuple(n for n in names if wanted in ("", ews_responses.FOLDER_FACTS[n].display_name.casefold())
+                      and not request.is_hidden)
+        begin, end, is_last, next_offset = 0, len(names), True, None
+        if request.page is not None:
+            _check_view(request.page)
+            begin, end, is_last, next_offset = _span(request.page, len(names))
+        return ews_responses.found_folders([self._written_folder(name, account) for name in names[begin:end]],
+                                           total=len(names), is_last=is_last, next_offset=next_offset)
 
     def _item_changes(self, request: SyncFolderItems, account: Account) -> str:
         meetings = {}
@@ -243,8 +248,6 @@ def folder_name(ref: FolderRef, account: Account) -> str:
     if ref.name:
         if ref.mailbox and not is_own(ref.mailbox, account):
             raise Refused("ErrorNonExistentMailbox")
-        if ref.name not in ews_ids.FOLDERS:
-            raise Refused("ErrorFolderNotFound")
         return ref.name
     _own_id(ref.id, IdKind.FOLDER, "ErrorCannotUseItemIdForFolderId")
     name = ews_ids.folder_name(account.room.email, ref.id)
@@ -278,14 +281,19 @@ def _page(request: FindItem, agenda: Agenda) -> _Page:
     if isinstance(view, CalendarView):
         shown = meetings if view.max_entries is None else meetings[:view.max_entries]
         return _Page(shown, total, is_last=len(shown) == total)
+    begin, end, is_last, next_offset = _span(view, total)
+    return _Page(meetings[begin:end], total, is_last, next_offset, is_fraction=view.fraction is not None)
+
+
+def _span(view: PageView, total: int) -> tuple[int, int, bool, int]:
+    """Where a page of a list begins and ends, whether it is the last one, and the offset of the next."""
     limit = min(view.max_entries or PAGE_LIMIT, PAGE_LIMIT)
     if view.from_end:
         end = max(0, total - view.offset)
         begin = max(0, end - limit)
-        return _Page(meetings[begin:end], total, is_last=begin == 0, next_offset=total - begin)
+        return begin, end, begin == 0, total - begin
     begin = min(view.offset, total)
     if view.fraction is not None:
         begin = total * view.fraction[0] // view.fraction[1]
     end = min(total, begin + limit)
-    return _Page(meetings[begin:end], total, is_last=end == total, next_offset=end,
-                 is_fraction=view.fraction is not None)
+    return begin, end, end == total, end

@@ -154,7 +154,7 @@ def _always(written: str) -> _Writer:
 
 _WRITERS: Mapping[str, _Writer] = {
     "item:ItemId": lambda i, _: _change_marks(i),
-    "item:ParentFolderId": lambda i, _: f'<t:ParentFolderId Id="{ews_ids.folder_ids(i.room)["calendar"]}"/>',
+    "item:ParentFolderId": lambda i, _: f'<t:ParentFolderId Id="{ews_ids.folder_id(i.room, "calendar")}"/>',
     "item:ItemClass": lambda i, _: _tag("ItemClass", "IPM.Appointment" if not i.instance.occurrence else
                                         "IPM.Appointment.Occurrence"),
     "item:Subject": lambda i, _: _tag("Subject", i.booking.subject),

@@ -173,14 +173,15 @@ class Subscriptions:
         moves = kind is EventKind.DELETED and self._settings.moves_deleted
         if (EventKind.MOVED if moves else kind) not in subscription.event_kinds:
             return ""
-        booking, folders = change.booking, ews_ids.folder_ids(change.room)
+        booking = change.booking
+        calendar, deleted = (ews_ids.folder_id(change.room, n) for n in ("calendar", "deleteditems"))
         at = f"<t:TimeStamp>{write_date_time(self._now())}</t:TimeStamp>"
         own = f'Id="{item_id(change.room, booking.id)}" ChangeKey="{change_key_of(booking)}"/>'
         if moves:
             return (f'<t:MovedEvent>{at}<t:ItemId Id="{item_id(change.room, booking.id, "deleted")}" '
-                    f'ChangeKey="{change_key_of(booking)}"/><t:ParentFolderId Id="{folders["deleteditems"]}"/>'
-                    f'<t:OldItemId {own}<t:OldParentFolderId Id="{folders["calendar"]}"/></t:MovedEvent>')
-        return (f'<t:{kind}>{at}<t:ItemId {own}<t:ParentFolderId Id="{folders["calendar"]}"/></t:{kind}>')
+                    f'ChangeKey="{change_key_of(booking)}"/><t:ParentFolderId Id="{deleted}"/>'
+                    f'<t:OldItemId {own}<t:OldParentFolderId Id="{calendar}"/></t:MovedEvent>')
+        return (f'<t:{kind}>{at}<t:ItemId {own}<t:ParentFolderId Id="{calendar}"/></t:{kind}>')
 
     def _is_over(self, subscription: Subscription) -> bool:
         over = subscription.listener is None and self._now() - subscription.asked_at > subscription.life

@@ -22,9 +22,10 @@ def test_an_item_id_leads_back_to_its_meeting() -> None:
 
 
 def test_folder_ids_differ_by_room_and_folder_and_lead_back_to_the_name() -> None:
-    ids = [i for room in ("a@example.com", "b@example.com") for i in ews_ids.folder_ids(room).values()]
+    rooms = ("a@example.com", "b@example.com")
+    ids = [ews_ids.folder_id(room, name) for room in rooms for name in ews_ids.FOLDERS]
     assert len(set(ids)) == 2 * len(ews_ids.FOLDERS)
-    calendar = ews_ids.folder_ids("a@example.com")["calendar"]
+    calendar = ews_ids.folder_id("a@example.com", "calendar")
     assert ews_ids.folder_name("a@example.com", calendar) == "calendar"
     assert ews_ids.folder_name("b@example.com", calendar) is None
     found = ews_ids.raw_id(calendar)

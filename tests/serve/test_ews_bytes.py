@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from otjd.meetings.model import CalendarItemType, Organizer
+from otjd.protocol import ews_ids
 from tests.serve.ews_support import (
     NOW,
+    OTHER_ROOM,
     UNKNOWN_ID,
     Exchange,
     body_of,
@@ -57,7 +59,8 @@ def test_get_item_as_html(exchange: Exchange) -> None:
 
 
 def test_get_folder(exchange: Exchange) -> None:
-    reply = exchange.post(envelope(get_folder("calendar", "root", "voicemail")))
+    others = ews_ids.folder_id(OTHER_ROOM.email, "calendar")
+    reply = exchange.post(envelope(get_folder("calendar", "root", f'<t:FolderId Id="{others}"/>')))
     assert reply.body == (DATA / "get_folder.xml").read_bytes()
 
 

@@ -321,7 +321,7 @@ def test_the_options_tell_what_is_asked_for(exchange: Exchange, properties: str,
 
 @pytest.mark.parametrize(("request_", "code"), [
     (configuration("Calendar"), "ErrorItemNotFound"), (configuration(folder="calendar"), "ErrorItemNotFound"),
-    (configuration(folder="voicemail"), "ErrorFolderNotFound")])
+    (configuration(folder="voicemail"), "ErrorItemNotFound")])
 def test_other_settings_are_not_there(exchange: Exchange, request_: str, code: str) -> None:
     assert codes(exchange.ask(request_)) == [code]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from otjd.protocol import ews_ids
-from tests.serve.ews_support import ROOM, UNKNOWN_ID, Exchange, busy_room, codes, texts
+from tests.serve.ews_support import OTHER_ROOM, ROOM, UNKNOWN_ID, Exchange, busy_room, codes, texts
 
 SHAPE = "<m:FolderShape><t:BaseShape>Default</t:BaseShape></m:FolderShape>"
 
@@ -26,10 +26,11 @@ def names(exchange: Exchange, request: str) -> list[str]:
 
 
 def test_folders_are_found_in_their_parents(exchange: Exchange) -> None:
-    assert names(exchange, find_folder("root")) == ["Top of Information Store"]
+    assert names(exchange, find_folder("root"))[0] == "Top of Information Store"
     below = names(exchange, find_folder("msgfolderroot"))
     assert {"Calendar", "Inbox"} <= set(below)
-    assert names(exchange, find_folder("root", traversal="Deep")) == ["Top of Information Store", *below]
+    deep = names(exchange, find_folder("root", traversal="Deep"))
+    assert {"Top of Information Store", "Conflicts", "Voice Mail", *below} < set(deep)
     assert names(exchange, find_folder("calendar", "inbox")) == []
 
 
@@ -44,18 +45,37 @@ def test_folders_can_be_found_by_name_and_other_conditions_keep_none_out(
 
 
 def test_each_parent_is_answered_for_itself(exchange: Exchange) -> None:
-    assert codes(exchange.ask(find_folder("root", "voicemail"))) == ["NoError", "ErrorFolderNotFound"]
+    others = ews_ids.folder_id(OTHER_ROOM.email, "calendar")
+    asked = find_folder("root").replace("</m:Par", f'<t:FolderId Id="{others}"/></m:Par')
+    assert codes(exchange.ask(asked)) == ["NoError", "ErrorFolderNotFound"]
 
 
 def test_a_client_that_pages_gets_one_page(exchange: Exchange) -> None:
-    view = '<m:IndexedPageFolderView MaxEntriesReturned="100" Offset="0" BasePoint="Beginning"/>'
+    view = '<m:IndexedPageFolderView MaxFoldersReturned="100" Offset="0" BasePoint="Beginning"/>'
     messages = exchange.ask(find_folder("root", view=view))
-    assert texts(messages, ".//m:RootFolder/@*") == ["1", "1", "true"]
+    assert texts(messages, ".//m:RootFolder/@*") == ["8", "8", "true"]
+
+
+def test_pages_of_folders_are_as_long_as_asked_and_follow_each_other(exchange: Exchange) -> None:
+    whole, pages, offset, is_last = names(exchange, find_folder("root")), [], "0", "false"
+    while is_last == "false":
+        view = f'<m:IndexedPageFolderView MaxFoldersReturned="3" Offset="{offset}" BasePoint="Beginning"/>'
+        messages = exchange.ask(find_folder("root", view=view))
+        pages.append(texts(messages, ".//t:DisplayName"))
+        offset, total, is_last = texts(messages, ".//m:RootFolder/@*")
+        assert total == "8"
+    assert pages == [whole[:3], whole[3:6], whole[6:]]
+    none = '<m:IndexedPageFolderView MaxFoldersReturned="0" Offset="0" BasePoint="Beginning"/>'
+    assert codes(exchange.ask(find_folder("root", view=none))) == ["ErrorInvalidPagingMaxRows"]
+
+
+def test_no_folders_are_deleted(exchange: Exchange) -> None:
+    assert names(exchange, find_folder("root", traversal="SoftDeleted")) == []
 
 
 def test_the_calendar_that_is_found_is_the_one_that_can_be_listed(exchange: Exchange) -> None:
     messages = exchange.ask(find_folder("root", traversal="Deep"))
-    assert texts(messages, ".//t:CalendarFolder/t:FolderId/@Id") == [ews_ids.folder_ids(ROOM.email)["calendar"]]
+    assert texts(messages, ".//t:CalendarFolder/t:FolderId/@Id") == [ews_ids.folder_id(ROOM.email, "calendar")]
     assert texts(messages, ".//t:CalendarFolder/t:TotalCount") == ["3"]
 
 

@@ -102,7 +102,7 @@ def test_an_event_names_the_item_its_version_its_folder_and_the_time(exchange: E
     assert [str(e.tag).rpartition("}")[2] for e in created] == [
         "Watermark", "TimeStamp", "ItemId", "ParentFolderId"]
     assert texts(created, "t:TimeStamp") == ["2026-03-02T08:00:30Z"]
-    assert texts(created, "t:ParentFolderId/@Id") == [ews_ids.folder_ids(ROOM.email)["calendar"]]
+    assert texts(created, "t:ParentFolderId/@Id") == [ews_ids.folder_id(ROOM.email, "calendar")]
     (item_id,) = texts(created, "t:ItemId/@Id")
     assert item_id == ews_ids.item_id(new.id)
     assert pairs(exchange.ask(get_item(item_id))) == [(item_id, texts(created, "t:ItemId/@ChangeKey")[0])]
@@ -131,7 +131,7 @@ def test_a_watermark_in_the_middle_goes_on_from_there(exchange: Exchange) -> Non
     (subscribe(folders='<m:FolderIds><t:DistinguishedFolderId Id="inbox"/></m:FolderIds>'), ["StatusEvent"]),
     (subscribe(folders="", more='SubscribeToAllFolders="true"'), ["CreatedEvent", "DeletedEvent"]),
     (subscribe(folders='<m:FolderIds><t:DistinguishedFolderId Id="inbox"/><t:FolderId Id="'
-               f'{ews_ids.folder_ids(ROOM.email)["calendar"]}"/></m:FolderIds>'),
+               f'{ews_ids.folder_id(ROOM.email, "calendar")}"/></m:FolderIds>'),
      ["CreatedEvent", "DeletedEvent"]),
 ])
 def test_only_what_was_subscribed_to_is_told(exchange: Exchange, asked: str, told: list[str]) -> None:
@@ -146,8 +146,8 @@ def test_only_what_was_subscribed_to_is_told(exchange: Exchange, asked: str, tol
     (subscribe("Push"), "ErrorInvalidOperation"),
     (subscribe(folders=""), "ErrorInvalidSubscriptionRequest"),
     (subscribe(more='SubscribeToAllFolders="true"'), "ErrorInvalidSubscriptionRequest"),
-    (subscribe(folders='<m:FolderIds><t:DistinguishedFolderId Id="voicemail"/></m:FolderIds>'),
-     "ErrorFolderNotFound"),
+    (subscribe(folders=f'<m:FolderIds><t:FolderId Id="{ews_ids.folder_id(OTHER_ROOM.email, "calendar")}"/>'
+               "</m:FolderIds>"), "ErrorFolderNotFound"),
     (subscribe(folders='<m:FolderIds><t:FolderId Id="x"/></m:FolderIds>'), "ErrorInvalidIdMalformed"),
     (subscribe(folders='<m:FolderIds><t:DistinguishedFolderId Id="calendar"><t:Mailbox><t:EmailAddress>'
                "lounge@example.com</t:EmailAddress></t:Mailbox></t:DistinguishedFolderId></m:FolderIds>"),

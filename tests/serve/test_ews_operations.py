@@ -12,6 +12,7 @@ from tests.serve.ews_support import (
     NOW,
     OTHER_ROOM,
     ROOM,
+    SCHEMAS,
     UNKNOWN_ID,
     Exchange,
     body_of,
@@ -26,6 +27,7 @@ from tests.serve.ews_support import (
     page,
     page_view,
     pairs,
+    schema,
     subjects,
     texts,
 )
@@ -73,11 +75,10 @@ def test_a_view_of_hundreds_of_meetings_is_listed_whole(exchange: Exchange) -> N
     (calendar_view(more='MaxEntriesReturned="0"'), "ErrorInvalidPagingMaxRows"),
     (page_view('<m:IndexedPageItemView MaxEntriesReturned="-1" Offset="0" BasePoint="Beginning"/>'),
      "ErrorInvalidPagingMaxRows"),
-    (calendar_view(folder='<t:DistinguishedFolderId Id="voicemail"/>'), "ErrorFolderNotFound"),
     (calendar_view(folder='<t:FolderId Id=""/>'), "ErrorInvalidIdEmpty"),
     (calendar_view(folder='<t:FolderId Id="x"/>'), "ErrorInvalidIdMalformed"),
     (calendar_view(folder=f'<t:FolderId Id="{ews_ids.item_id("0" * 32)}"/>'), "ErrorCannotUseItemIdForFolderId"),
-    (calendar_view(folder=f'<t:FolderId Id="{ews_ids.folder_ids(OTHER_ROOM.email)["calendar"]}"/>'),
+    (calendar_view(folder=f'<t:FolderId Id="{ews_ids.folder_id(OTHER_ROOM.email, "calendar")}"/>'),
      "ErrorFolderNotFound"),
 ])
 def test_a_view_that_makes_no_sense_is_answered_with_the_code_of_exchange(
@@ -208,7 +209,7 @@ def test_items_come_in_the_order_asked_and_as_often(exchange: Exchange) -> None:
 
 
 THEIRS = ews_ids.item_id(meeting("theirs", room=OTHER_ROOM).id)
-FOLDER = ews_ids.folder_ids(ROOM.email)["calendar"]
+FOLDER = ews_ids.folder_id(ROOM.email, "calendar")
 
 
 def test_bad_ids_fail_alone_in_a_batch(exchange: Exchange) -> None:
@@ -249,14 +250,29 @@ def test_a_moved_meeting_keeps_its_id(exchange: Exchange) -> None:
 def test_every_folder_of_a_mailbox_is_there(exchange: Exchange, folder: str) -> None:
     messages = exchange.ask(get_folder(folder))
     assert codes(messages) == ["NoError"]
-    assert texts(messages, ".//t:FolderId/@Id") == [ews_ids.folder_ids(ROOM.email)[folder]]
+    assert texts(messages, ".//t:FolderId/@Id") == [ews_ids.folder_id(ROOM.email, folder)]
     assert texts(messages, ".//t:FolderId/@ChangeKey") != [""]
     assert texts(messages, ".//t:TotalCount") == ["3" if folder == "calendar" else "0"]
     assert texts(messages, ".//t:DisplayName") != [""]
 
 
+@pytest.mark.skipif(schema() is None, reason="the published schema is not beside the checkout")
+def test_every_distinguished_folder_of_the_schema_is_there(exchange: Exchange) -> None:
+    names = [str(e.get("value")) for e in etree.parse(SCHEMAS / "interop" / "types.xsd").iterfind(
+        ".//xs:simpleType[@name='DistinguishedFolderIdNameType']//xs:enumeration",
+        {"xs": "http://www.w3.org/2001/XMLSchema"})]
+    messages = exchange.ask(get_folder(*names))
+    assert codes(messages) == ["NoError"] * 46
+    assert len(set(texts(messages, ".//t:FolderId/@Id"))) == 46
+    deep = exchange.ask('<m:FindFolder Traversal="Deep"><m:FolderShape><t:BaseShape>Default</t:BaseShape>'
+                        '</m:FolderShape><m:ParentFolderIds><t:DistinguishedFolderId Id="root"/>'
+                        '<t:DistinguishedFolderId Id="archiveroot"/></m:ParentFolderIds></m:FindFolder>')
+    assert len(texts(deep, ".//t:FolderId/@Id")) == 46 - len(("root", "archiveroot", "publicfoldersroot"))
+
+
 def test_folders_that_are_not_there_fail_alone(exchange: Exchange) -> None:
-    messages = exchange.ask(get_folder("archiveroot", "calendar", '<t:FolderId Id="x"/>'))
+    others = ews_ids.folder_id(OTHER_ROOM.email, "calendar")
+    messages = exchange.ask(get_folder(f'<t:FolderId Id="{others}"/>', "calendar", '<t:FolderId Id="x"/>'))
     assert codes(messages) == ["ErrorFolderNotFound", "NoError", "ErrorInvalidIdMalformed"]
     assert [m[-1].tag.rpartition("}")[2] for m in messages] == ["Folders"] * 3
 
