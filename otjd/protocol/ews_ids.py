@@ -18,13 +18,15 @@ _ITEM_BYTES = 16
 _FOLDER_BYTES = 20
 
 FOLDERS = tuple("""
-    calendar root msgfolderroot inbox contacts deleteditems drafts junkemail outbox sentitems tasks journal notes
-    searchfolders voicemail publicfoldersroot recoverableitemsroot recoverableitemsdeletions
-    recoverableitemsversions recoverableitemspurges recoverableitemsdiscoveryholds adminauditlogs archiveroot
-    archivemsgfolderroot archivedeleteditems archiveinbox archiverecoverableitemsroot
-    archiverecoverableitemsdeletions archiverecoverableitemsversions archiverecoverableitemspurges
-    archiverecoverableitemsdiscoveryholds syncissues conflicts localfailures serverfailures recipientcache quickcontacts
-    imcontactlist peopleconnect mecontact conversationhistory todosearch mycontacts directory favorites personmetadata""".split())  # noqa: SIM905
+    calendar root msgfolderroot inbox contacts deleteditems drafts junkemail outbox sentitems tasks
+    journal notes searchfolders voicemail publicfoldersroot recoverableitemsroot
+    recoverableitemsdeletions recoverableitemsversions recoverableitemspurges
+    recoverableitemsdiscoveryholds adminauditlogs archiveroot archivemsgfolderroot
+    archivedeleteditems archiveinbox archiverecoverableitemsroot archiverecoverableitemsdeletions
+    archiverecoverableitemsversions archiverecoverableitemspurges
+    archiverecoverableitemsdiscoveryholds syncissues conflicts localfailures serverfailures
+    recipientcache quickcontacts imcontactlist peopleconnect mecontact conversationhistory
+    todosearch mycontacts directory favorites personmetadata""".split())  # noqa: SIM905
 """The distinguished folders of EWS. A room's mailbox has them all, and all but `calendar` are empty."""
 
 _BYTE_ARRAY_ID = "040000008200E00074C5B7101A82E008"
