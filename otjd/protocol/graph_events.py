@@ -27,7 +27,8 @@ PROPERTIES_LIMIT = 50
 _MARK_BYTES = 12
 _TYPES = {"singleInstance": CalendarItemType.SINGLE, "occurrence": CalendarItemType.OCCURRENCE,
           "exception": CalendarItemType.EXCEPTION}
-_FREE_BUSY = {"free": FreeBusyStatus.FREE, "tentative": FreeBusyStatus.TENTATIVE}
+_FREE_BUSY = {"free": FreeBusyStatus.FREE, "workingElsewhere": FreeBusyStatus.FREE,
+              "tentative": FreeBusyStatus.TENTATIVE}
 _GLOBAL_ID = re.compile(r"(040000008200E00074C5B7101A82E008)[0-9A-F]{8}([0-9A-F]{40,})", re.IGNORECASE)
 _RULES_READ = ("type", "sensitivity", "onlineMeetingUrl")
 _UTC = {"utc", "etc/utc", "tzone://microsoft/utc", ""}
@@ -241,8 +242,10 @@ def _body(value: Any, limit: int) -> tuple[str, str]:
 
 
 def _organizer(value: Any) -> Organizer:
-    address = _object(_object(value).get("emailAddress"))
-    return Organizer(_text(address.get("name"))[:TEXT_LIMIT], _text(address.get("address"))[:TEXT_LIMIT])
+    found = _object(_object(value).get("emailAddress"))
+    address = _text(found.get("address"))[:TEXT_LIMIT]
+    # of somebody whom the directory does not know any more it is one of X.500
+    return Organizer(_text(found.get("name"))[:TEXT_LIMIT], address if "@" in address else "")
 
 
 def _properties(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def test_an_event_becomes_an_invitation() -> None:
     ({"responseStatus": {"response": "declined"}}, "is_cancelled", True),
     ({"responseStatus": {"response": "notResponded"}}, "is_cancelled", False),
     ({"showAs": "free"}, "free_busy", FreeBusyStatus.FREE),
+    ({"showAs": "workingElsewhere"}, "free_busy", FreeBusyStatus.FREE),
     ({"showAs": "tentative"}, "free_busy", FreeBusyStatus.TENTATIVE),
     ({"showAs": "oof"}, "free_busy", FreeBusyStatus.BUSY),
     ({"body": {"contentType": "text", "content": "plain"}}, "body_text", "plain"),
@@ -46,6 +47,8 @@ def test_an_event_becomes_an_invitation() -> None:
     ({"subject": None}, "subject", ""),
     ({"location": None}, "location", ""),
     ({"organizer": None}, "organizer", Organizer()),
+    ({"organizer": {"emailAddress": {"name": "Ada", "address": "/O=EXCHANGELABS/OU=X/CN=RECIPIENTS/CN=ADA"}}},
+     "organizer", Organizer("Ada")),
     ({"iCalUId": "abc@google.com"}, "uid", "abc@google.com"),
 ])
 def test_members_of_an_event_are_understood(members: dict[str, Any], field: str, value: object) -> None:
