@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,6 +35,9 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 IDLE_SESSIONS = MOST_AT_ONCE
 """Connections kept for NTLM, to one server: a handshake for each request would cost more than they do."""
 
+# one line may bear several challenges (RFC 9110 11.6.1): a scheme is a word that no = follows
+_SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s*(?:,|$)|\s+[^\s=,])")
+_NTLM = re.compile(r"(?:^|,)\s*NTLM\s+([A-Za-z0-9+/=]+)\s*(?:,|$)", re.IGNORECASE)
 _SIGNED_IN = (200, 500)
 """Statuses that come from Exchange itself; others may come from what stands before it."""
 
@@ -95,7 +99,7 @@ async def _send(http: HttpClient, post: Post, authorization: str, *, body: bytes
 
 def _schemes(answer: Answer) -> list[str]:
     """The ways to sign in that a 401 offers."""
-    return [line.split()[0].rstrip(",") for line in answer.all_of("www-authenticate") if line.split()]
+    return [scheme for line in answer.all_of("www-authenticate") for scheme in _SCHEME.findall(line)]
 
 
 class Gate:
@@ -293,10 +297,9 @@ def _token(message: bytes) -> str:
 def _challenge(answer: Answer) -> bytes | None:
     """The second message, in a 401."""
     for line in answer.all_of("www-authenticate") if answer.status == 401 else ():
-        scheme, _, text = line.partition(" ")
-        if scheme.lower() == "ntlm" and text.strip():
+        if match := _NTLM.search(line):
             try:
-                return b64decode(text.strip(), validate=True)
+                return b64decode(match[1], validate=True)
             except Base64Error:
                 return None
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from otjd.gather.exchange_login import (
 )
 from otjd.gather.source import UnauthorizedError, UnreachableError
 from otjd.outbound.client import Answer, HttpClient
+from otjd.protocol.ntlm import NEGOTIATE, ServerNames, message_type, read_negotiate, write_challenge
 from otjd.seam import deferred
 from otjd.serve.site import SiteSettings
 from otjd.simulate.certificates import make_certificates
@@ -121,6 +123,37 @@ async def test_a_way_to_sign_in_that_is_not_offered_is_named(certificates: Certi
     async with basic(certificates, Basic(offers=("Negotiate", "NTLM"))) as (login, _, post, _resource):
         with pytest.raises(UnauthorizedError, match=r"does not offer Basic sign-in \(it offers Negotiate, NTLM\)"):
             await login.send(post)
+
+
+@pytest.mark.parametrize("line", [
+    'Negotiate, NTLM, Bearer client_id="1, NTLM", error="x"', 'negotiate , ntlm, bearer realm = "a, b"'])
+async def test_all_ways_to_sign_in_may_be_offered_on_one_line(certificates: Certificates, line: str) -> None:
+    async with basic(certificates, Basic(offers=(line,))) as (login, _, post, _resource):
+        with pytest.raises(UnauthorizedError, match=r"(?i)it offers Negotiate, NTLM, Bearer\)"):
+            await login.send(post)
+
+
+async def test_ntlm_goes_on_where_other_ways_stand_on_the_same_line(certificates: Certificates) -> None:
+    given: list[str] = []
+
+    def server(request: Any) -> bytes:
+        given.append(request.getHeader("Authorization") or "")
+        proof = b64decode(given[-1].partition(" ")[2])
+        if message_type(proof) == NEGOTIATE:
+            challenge = write_challenge(read_negotiate(proof), bytes(range(8)), datetime.now(UTC),
+                                        ServerNames("EXAMPLE", "EX01", "example.com", "ex01.example.com"))
+            request.setResponseCode(401)
+            told = b64encode(challenge).decode()
+            request.setHeader("WWW-Authenticate", f'Basic realm="x", NTLM {told}, Negotiate')
+        return b""
+
+    http = HttpClient(reactor, ca_file=certificates.ca_file)
+    login: Login = NtlmLogin(http, Gate(Clock(), ACCOUNT), ACCOUNT, "x")
+    async with web(server, certificates.options()) as (_, port):
+        assert (await login.send(Post(f"https://localhost:{port}/", b""))).status == 200
+        assert len(given) == 2
+        await login.close()
+        await http.close()
 
 
 async def test_a_server_that_is_away_does_not_count_as_a_refusal() -> None:
