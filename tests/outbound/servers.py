@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, PrivateCertificate, trustRootFromCertificates
@@ -166,6 +167,7 @@ class Tunnel(Protocol):
         self.through = through
         self.head = b""
         self.far: Any = None
+        self.is_lost = False
 
     def dataReceived(self, data: bytes) -> None:
         if self.far is not None:
@@ -178,19 +180,21 @@ class Tunnel(Protocol):
 
     async def answer(self) -> None:
         near: Any = self.transport
+        far: Any = Protocol()
+        far.dataReceived = near.write
+        far.connectionLost = lambda reason: near.loseConnection()
+        await connectProtocol(  # type: ignore[no-untyped-call]
+            TCP4ClientEndpoint(reactor, "127.0.0.1", self.through.port), far)
+        if self.is_lost:
+            far.transport.loseConnection()
+            return
+        self.far = far
         for byte in b"HTTP/1.1 200 Connection established\r\nVia: 1.1 test\r\n\r\n":
             near.write(bytes([byte]))
             await deferLater(reactor, 0)
-        self.far = Protocol()
-        self.far.dataReceived = near.write
-        self.far.connectionLost = lambda reason: near.loseConnection()
-        factory: Any = Factory.forProtocol(lambda: self.far)
-        factory.clientConnectionFailed = factory.startedConnecting = lambda *_: None
-        factory.clientConnectionLost = lambda *_: None
-        reactor.connectTCP("127.0.0.1", self.through.port, factory)
-        await until(lambda: self.far.transport)
 
     def connectionLost(self, reason: Any = None) -> None:
+        self.is_lost = True
         if self.far is not None:
             self.far.transport.loseConnection()
 
