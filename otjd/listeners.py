@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -145,7 +146,10 @@ class Listeners:
             self._open(place)
 
     async def reconfigure(self, config: Config) -> list[str]:
-        """Let this configuration take over; connections and unchanged ports stay. Gives what could not be done."""
+        """Let this configuration take over; connections and unchanged ports stay. Gives what could not be done.
+
+        Where a port cannot be opened, those that were to be closed stay open until a later reload opens all.
+        """
         self._config = config
         before, self._texts = self._texts, _texts_of(config)
         self._calendar.reconfigure(routes=self._routes(config), accounts=wiring.accounts(config),
@@ -154,7 +158,9 @@ class Listeners:
         self._wire_log.configure(wiring.wire_settings(config))
         self._operator.access = _access(config)
         wanted = places(config)
-        await self._close(place for place in tuple(self._opened) if place not in wanted)
+        ports = {place.port for place in wanted if place not in self._opened}
+        in_the_way = [place for place in self._opened if place not in wanted and place.port in ports]
+        await self._close(in_the_way)
         refused = []
         for place in wanted:
             try:
@@ -164,6 +170,12 @@ class Listeners:
                     self._open(place)
             except (CannotOpenError, CertificateError) as error:
                 refused.append(str(error))
+        if not refused:
+            await self._close([place for place in self._opened if place not in wanted])
+        else:  # a node must be reached where it was while it cannot be where it is to be
+            for place in in_the_way:
+                with suppress(CannotOpenError):
+                    self._open(place)
         return refused
 
     async def close(self) -> None:

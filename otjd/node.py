@@ -141,7 +141,8 @@ class Node:
         else:
             problems = wiring.rule_problems(loaded.config)
             try:
-                log_anew(loaded.config)
+                if not problems:
+                    log_anew(loaded.config)
             except OSError as error:
                 problems.append(f"log.file {loaded.config.log.file}: {error}")
         if loaded.config is None or problems:
@@ -149,10 +150,13 @@ class Node:
             self._log.warn("{details}", details=details)
             self.board.raise_alarm(AlarmName.CONFIGURATION, name, details)
             return
-        if refused := await self._take_over(loaded.config):
-            self.board.raise_alarm(AlarmName.CONFIGURATION, name, "; ".join(refused))
-        else:
+        refused = await self._take_over(loaded.config)
+        if not refused or loaded.config.node.name != name:
             self.board.lower_alarm(AlarmName.CONFIGURATION, name)
+        if refused:
+            details = f"The ports of before stay open, the rest was reloaded: {'; '.join(refused)}"
+            self._log.warn("{details}", details=details)
+            self.board.raise_alarm(AlarmName.CONFIGURATION, loaded.config.node.name, details)
         self.warn(loaded.warnings)
         self._log.info("Configuration reloaded")
 

@@ -33,7 +33,7 @@ from otjd.simulate.codec import Codec
 from otjd.simulate.poly import PolyEndpoint
 from otjd.simulate.poly_dialling import Family
 from otjd.wiring import cisco_endpoints, notices, rule_problems
-from tests.end_to_end.world import World, event, running, until
+from tests.end_to_end.world import World, event, free_port, running, until
 from tests.outbound.servers import tunnels
 from tests.serve.ews_support import codes, envelope, texts
 from tests.serve.test_ews_notifications import get_events, names, subscribe
@@ -245,7 +245,9 @@ async def test_a_reload_that_cannot_be_used_changes_nothing_and_raises_an_alarm(
 
         quiet_world.extra = MORE_RULES.replace("second", "broken").replace(
             'meeting_type = "domain"', 'meeting_type = "custom"\ncustom_template = "{% if %}"')
-        assert 'rules[2] "broken".custom_template: line 1, column 7' in await reloaded()
+        kept: list[Config] = []
+        assert 'rules[2] "broken".custom_template: line 1, column 7' in await reloaded(kept.append)
+        assert kept == []
         quiet_world.extra = "[[profiles]]\nname = 5\n"
         assert "profiles" in await reloaded()
         quiet_world.extra = MORE_RULES
@@ -269,6 +271,36 @@ async def test_a_taken_port_is_named_at_the_start_and_at_a_reload(quiet_world: W
         await node.reload(load(quiet_world.config, environ={}), keep_log)
         (alarm,) = [a for a in node.board.alarms() if a.name is AlarmName.CONFIGURATION]
         assert "Address already in use" in alarm.details
+
+
+async def test_where_a_reload_cannot_listen_the_port_of_before_stays_open_until_one_can(
+        quiet_world: World, reactor: Any, logged_events: list[dict[str, Any]]) -> None:
+    async def reloaded(name: str, port: int, more: str = "") -> list[tuple[str, str]]:
+        quiet_world.operator_port = port
+        quiet_world.write_config()
+        text = quiet_world.config.read_text().replace("otj1", name).replace("[operator]", f"[operator]\n{more}")
+        quiet_world.config.write_text(text)
+        await node.reload(load(quiet_world.config, environ={}), keep_log)
+        return [(a.instance, a.details) for a in node.board.alarms() if a.name is AlarmName.CONFIGURATION]
+
+    async def answers(port: int) -> bool:
+        try:
+            return bool((await deferToThread(requests.get, f"http://127.0.0.1:{port}/healthz", timeout=20)).ok)
+        except requests.ConnectionError:
+            return False
+
+    async with running(read(quiet_world), reactor) as node:
+        await until(node.is_ready, reactor)
+        first, free = node.operator_port, free_port()
+        ((instance, details),) = await reloaded("taken", node.calendar_port)
+        assert (instance, await answers(first)) == ("taken", True)
+        assert any(event.get("details") == details and "alarm" not in event for event in logged_events)
+        assert await reloaded("free", free) == []
+        assert (await answers(free), await answers(first)) == (True, False)
+        ((instance, details),) = await reloaded(
+            "elsewhere", free, 'address = "192.0.2.77"\nusername = "admin"\npassword = "x"')
+        assert (instance, await answers(free)) == ("elsewhere", True)
+        assert "192.0.2.77" in details
 
 
 async def test_a_renewed_certificate_is_used_after_a_reload(quiet_world: World, reactor: Any) -> None:
@@ -450,6 +482,17 @@ def test_a_configuration_with_problems_ends_with_all_of_them(quiet_world: World,
     printed = capsys.readouterr().err
     assert '"node"' in printed
     assert '"profiles"' in printed
+
+
+def test_a_log_file_that_cannot_be_opened_is_told_and_ends_the_start(quiet_world: World, tmp_path: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop.log").symlink_to("loop.log")
+    quiet_world.extra = '[log]\nfile = "loop.log"\n'
+    quiet_world.write_config()
+    with pytest.raises(SystemExit) as ended:
+        makeService(options(quiet_world.config))
+    assert ended.value.code == 1
+    assert f"log.file: found {tmp_path / 'loop.log'}, which cannot be opened: " in capsys.readouterr().err
 
 
 def test_the_log_goes_where_the_configuration_or_twistd_says(quiet_world: World, tmp_path: Path) -> None:
