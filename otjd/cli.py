@@ -74,7 +74,8 @@ def _rules_test(options: argparse.Namespace) -> int:
 
     loaded = _load(options.config)
     if loaded.config is None:
-        return _refuse(loaded)
+        _refuse(loaded)
+        return 2  # 1 says that an invitation has no alias
     if options.profile not in {p.name for p in loaded.config.profiles}:
         known = ", ".join(p.name for p in loaded.config.profiles) or "none"
         sys.stderr.write(f"otjd: no profile is named {options.profile!r}; the configuration has: {known}\n")

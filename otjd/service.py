@@ -142,6 +142,13 @@ def makeService(options: Options) -> OtjdService:
     if loaded.config is None or code:
         sys.stderr.write("\n".join(lines) + "\n")
         raise SystemExit(code)
-    service = OtjdService(path, loaded.config, log_output(loaded.config, options.parent), options.parent)
+    try:
+        output = log_output(loaded.config, options.parent)
+    except OSError as error:
+        where = f"{path}: log.file" if loaded.config.log.file is not None else "the log file of twistd"
+        sys.stderr.write(f"problem: {where}: found {error.filename}, which cannot be opened: {error.strerror}; "
+                         "expected a file that this user may write\n")
+        raise SystemExit(1) from None
+    service = OtjdService(path, loaded.config, output, options.parent)
     service.node.warn(loaded.warnings)
     return service

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ def check_files(findings: Findings) -> None:
         _certificate_and_key(findings, listener)
     for operator in findings.of(Operator):
         _certificate_and_key(findings, operator)
-        _folder_of(findings, operator, "status_file")
+        _file_to_write(findings, operator, "status_file", findings.warning)
     for log in findings.of(Log):
-        _folder_of(findings, log, "file")
+        _file_to_write(findings, log, "file", findings.problem)
         _no_file(findings, log, "wire_directory")
     for node in findings.of(Node):
         _no_file(findings, node, "state_dir")
@@ -165,10 +166,13 @@ def _template(findings: Findings, element: Element[Any], name: str) -> None:
                          "a Jinja2 template encoded as UTF-8")
 
 
-def _folder_of(findings: Findings, element: Element[Any], name: str) -> None:
+def _file_to_write(findings: Findings, element: Element[Any], name: str, homeless: Callable[..., None]) -> None:
+    """A folder in its place is a problem, and a missing folder around it what `homeless` makes of it."""
     path: Path | None = getattr(element.value, name)
-    if path is not None and not _is_folder(path.parent):
-        findings.warning(element, name, f"{path} in a folder that does not exist", "a file in an existing folder")
+    if path is not None and _is_folder(path):
+        findings.problem(element, name, f"{path}, which is a folder", "a file in an existing folder")
+    elif path is not None and not _is_folder(path.parent):
+        homeless(element, name, f"{path} in a folder that does not exist", "a file in an existing folder")
 
 
 def _no_file(findings: Findings, element: Element[Any], name: str) -> None:

@@ -244,7 +244,9 @@ def _path(entry: Entry, raw: str, directory: Path) -> tuple[Any, str]:
 
 def _text(entry: Entry, raw: str) -> tuple[Any, str]:
     if not raw:
-        return (FAULT, "it cannot be empty") if entry.is_required or entry.is_array else (raw, "")
+        if entry.is_required or entry.is_array:
+            return FAULT, "it cannot be empty"
+        return (FAULT, "leave the key away for its default") if entry.default else (raw, "")
     if entry.key.longest is not None and len(raw) > entry.key.longest:
         return FAULT, f"it has {len(raw)} characters"
     if entry.key.shape is not None and (hint := entry.key.shape.fault(raw)) is not None:

@@ -135,12 +135,19 @@ def test_a_folder_of_calendars_that_is_gone_is_a_warning_only(read: Read, tmp_pa
     assert loaded.or_raise().file_integrations[0].directory == tmp_path / "calendars"
 
 
+def test_a_status_file_in_a_missing_folder_is_a_warning_and_a_log_there_a_problem(read: Read) -> None:
+    assert the_warning(read('[operator]\nstatus_file = "gone/status.json"\n')).where == "operator.status_file"
+    assert the_problem(read('[log]\nfile = "gone/otjd.log"\n')).where == "log.file"
+
+
 @pytest.mark.parametrize(("toml", "where"), [
-    ('[log]\nfile = "gone/otjd.log"\n', "log.file"),
-    ('[operator]\nstatus_file = "gone/status.json"\n', "operator.status_file"),
+    ('[log]\nfile = "calendars"\n', "log.file"),
+    ('[operator]\nstatus_file = "calendars"\n', "operator.status_file"),
 ])
-def test_a_file_to_be_written_into_a_missing_folder_is_a_warning(read: Read, toml: str, where: str) -> None:
-    assert the_warning(read(toml)).where == where
+def test_a_folder_in_place_of_a_file_to_write_is_a_problem(read: Read, toml: str, where: str) -> None:
+    problem = the_problem(read(toml))
+    assert problem.where == where
+    assert "which is a folder" in problem.found
 
 
 def test_a_state_dir_that_is_a_file_is_a_problem(read: Read, tmp_path: Path) -> None:

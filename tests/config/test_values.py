@@ -259,6 +259,15 @@ def test_an_empty_text_is_not_enough_where_one_is_required(read: Read) -> None:
     assert (problem.where, problem.found, problem.hint) == ("endpoint_groups[1].name", '""', "it cannot be empty")
 
 
+@pytest.mark.parametrize(("table", "key"), [
+    ("[node]", "name"), ("[operator]", "address"), ("[calendar_service]", "server_version"),
+    ("[[calendar_service.listeners]]\nplaintext = true", "address")])
+def test_an_empty_text_is_no_value_where_the_default_is_one(read: Read, table: str, key: str) -> None:
+    problem = the_problem(read(f'{table}\n{key} = ""\n'))
+    assert problem.where.endswith(key)
+    assert (problem.found, problem.hint) == ('""', "leave the key away for its default")
+
+
 def test_all_problems_are_reported_at_once_and_none_twice(read: Read) -> None:
     loaded = read("""
 [node]

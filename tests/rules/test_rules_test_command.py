@@ -324,3 +324,10 @@ custom_template = """
     assert third == ('line 12, profiles[1] "default".replace_subject_template: line 1, column 6, '
                      "found 'b }}': expected token 'end of print statement', got 'b'")
     assert last == "3 problems, 0 warnings: the configuration cannot be used"
+
+
+def test_a_configuration_that_cannot_be_used_is_not_taken_for_an_invitation_without_alias(tmp_path: Path) -> None:
+    (tmp_path / "otjd.toml").write_text("[nod]\n")
+    ran = otjd("rules", "test", "--config", str(tmp_path / "otjd.toml"), "--profile", "default", "-", stdin=b"{}")
+    assert ran.returncode == 2
+    assert b'"nod"' in ran.stderr
