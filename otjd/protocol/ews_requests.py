@@ -27,7 +27,6 @@ from otjd.protocol.request_parts import (
     time,
 )
 from otjd.protocol.soap import Envelope, SoapFault, schema_violation
-from otjd.protocol.timezones import time_zone
 
 IDS_LIMIT = 1000
 """Ids of items in one request, unless the caller of `read_request` allows another number."""
@@ -192,11 +191,11 @@ Request = (GetFolder | FindItem | GetItem | ConvertId | FindFolder | ResolveName
 
 
 def read_header(envelope: Envelope) -> Header:
-    """Read the header; a time zone that is not known counts as UTC."""
+    """Read the header; a time zone that is not known, and not defined in it, counts as UTC."""
     header = envelope.header
     version = markup.child(header, "RequestServerVersion")
     definition = markup.child(markup.child(header, "TimeZoneContext"), "TimeZoneDefinition")
-    zone = time_zone(definition.get("Id", "")) if definition is not None else None
+    zone = ews_time_zones.read_defined_zone(definition) if definition is not None else None
     impersonation = markup.child(header, "ExchangeImpersonation")
     impersonated = None
     if impersonation is not None:

@@ -1,7 +1,10 @@
-"""GetServerTimeZones: the time zones of Windows with the rules that the time zone database has for them."""
+"""Time zones of EWS: those of Windows with the rules that the time zone database has for them, which
+GetServerTimeZones tells, and those that a request defines itself.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from functools import lru_cache
@@ -18,6 +21,9 @@ from otjd.protocol.zone_rules import LAST, ChangeDay, ZoneRule, rule_of
 ZONES_LIMIT = 1000
 """Zones in one request; there are about 140."""
 
+_FARTHEST = timedelta(hours=14)
+_DURATION = re.compile(r"(-)?PT(?=\d)(?:(\d{1,4})H)?(?:(\d{1,5})M)?(?:(\d{1,6})(?:\.0+)?S)?", re.ASCII)
+_OCCURRENCES = {"-1": LAST, "1": 1, "2": 2, "3": 3, "4": 4, "5": LAST}
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -41,6 +47,53 @@ def read_get_server_time_zones(element: etree._Element, _: tzinfo) -> GetServerT
     check_some(ids, "Ids", element)
     check_count(ids, ZONES_LIMIT, "Ids")
     return GetServerTimeZones(ids, is_full)
+
+
+def read_defined_zone(definition: etree._Element) -> tzinfo | None:
+    """The zone of a TimeZoneDefinition: that of its Id, else by the rules that come with it, of which the last
+    ones count. None where neither can be read."""
+    known = time_zone(definition.get("Id", ""))
+    if known is not None:
+        return known
+    periods = {e.get("Id"): _duration(e.get("Bias", ""))
+               for e in markup.children(markup.child(definition, "Periods"), "Period")}
+    groups = list(markup.children(markup.child(definition, "TransitionsGroups"), "TransitionsGroup"))
+    changes = []
+    for change in groups[-1] if groups else ():
+        bias = periods.get(markup.content(markup.child(change, "To")))
+        if bias is None or abs(bias) > _FARTHEST:
+            return None
+        changes.append((-bias, _read_change(change)))
+    match changes:
+        case [(offset, _)]:
+            return ZoneRule(offset).zone()
+        case [_, _]:
+            (standard, standard_begins), (daylight, daylight_begins) = sorted(changes, key=lambda c: c[0])
+            if standard_begins and daylight_begins:
+                return ZoneRule(standard, daylight, standard_begins, daylight_begins).zone()
+    return None
+
+
+def _read_change(change: etree._Element) -> ChangeDay | None:
+    """The day of a RecurringDayTransition; None for any other."""
+    month, weekday, occurrence, time = (markup.content(markup.child(change, name)) for name in
+                                        ("Month", "DayOfWeek", "Occurrence", "TimeOffset"))
+    length = _duration(time)
+    if (weekday not in _WEEKDAYS or occurrence not in _OCCURRENCES or length is None
+            or not (month.isascii() and month.isdigit() and len(month) < 3 and 1 <= int(month) <= 12)
+            or not timedelta() <= length < timedelta(days=1)):
+        return None
+    return ChangeDay(int(month), _WEEKDAYS.index(weekday), _OCCURRENCES[occurrence], length)
+
+
+def _duration(text: str) -> timedelta | None:
+    """The length of an xs:duration of hours, minutes and seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        return None
+    sign, hours, minutes, seconds = match.groups()
+    length = timedelta(hours=int(hours or 0), minutes=int(minutes or 0), seconds=int(seconds or 0))
+    return -length if sign else length
 
 
 def server_time_zones(request: GetServerTimeZones, year: int) -> str:

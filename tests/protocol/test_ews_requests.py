@@ -20,6 +20,7 @@ from otjd.protocol.ews_requests import (
     read_request,
 )
 from otjd.protocol.ews_shapes import BodyType, ExtendedField, ItemShape
+from otjd.protocol.ews_time_zones import GetServerTimeZones, server_time_zones
 from otjd.protocol.request_parts import FolderRef
 from otjd.protocol.soap import SoapFault, read_envelope
 
@@ -124,6 +125,44 @@ def test_times_without_zone_are_in_that_of_the_time_zone_context() -> None:
         request = read(find_item(view), FindItem, context.format(zone))
         assert request.view == CalendarView(datetime(2025, 7, 1, hour, tzinfo=UTC),
                                             datetime(2025, 7, 1, 8, 0, 0, 500000, UTC))
+
+
+def in_zone(definition: str, time: str) -> datetime:
+    """A time without zone, of a request with this TimeZoneDefinition."""
+    view = f'<m:CalendarView StartDate="{time}" EndDate="2027-01-01T00:00:00Z"/>'
+    request = read(find_item(view), FindItem, f"<t:TimeZoneContext>{definition}</t:TimeZoneContext>")
+    assert isinstance(request.view, CalendarView)
+    return request.view.start
+
+
+@pytest.mark.parametrize(("name", "winter", "summer"), [
+    ("W. Europe Standard Time", "01:00", "02:00"), ("India Standard Time", "05:30", "05:30"),
+    ("AUS Eastern Standard Time", "11:00", "10:00"), ("Pacific Standard Time", "-08:00", "-07:00"),
+    ("UTC", "00:00", "00:00")])
+def test_a_zone_that_the_request_defines_is_read_by_its_rules(name: str, winter: str, summer: str) -> None:
+    told = server_time_zones(GetServerTimeZones((name,), is_full=True), 2026)
+    definition = told[told.index("<t:TimeZoneDefinition "):told.index("</m:TimeZoneDefinitions>")]
+    custom = definition.replace(f' Id="{name}"', ' Id="Custom"')
+    assert custom != definition
+    for day, offset in (("2026-01-15", winter), ("2026-07-15", summer)):
+        shown = offset if offset.startswith("-") else f"+{offset}"
+        assert in_zone(custom, f"{day}T09:00:00") == datetime.fromisoformat(f"{day}T09:00:00{shown}")
+
+
+@pytest.mark.parametrize("rules", [
+    "", "<t:Periods/>", "<t:TransitionsGroups><t:TransitionsGroup Id='0'/></t:TransitionsGroups>",
+    *("<t:Periods><t:Period Bias='-PT60M' Name='a' Id='a'/><t:Period Bias='{}' Name='b' Id='b'/></t:Periods>"
+      "<t:TransitionsGroups><t:TransitionsGroup Id='0'>{}{}</t:TransitionsGroup></t:TransitionsGroups>".format(
+          bias, *(f"<t:RecurringDayTransition><t:To>{period}</t:To><t:TimeOffset>{time}</t:TimeOffset>"
+                  f"<t:Month>{month}</t:Month><t:DayOfWeek>Sunday</t:DayOfWeek><t:Occurrence>{occurrence}"
+                  "</t:Occurrence></t:RecurringDayTransition>" for period in ("a", "b")))
+      for bias, time, month, occurrence in (
+          ("PT9999M", "PT2H", "3", "1"), ("-PT", "PT2H", "3", "1"), ("soon", "PT2H", "3", "1"),
+          ("-PT120M", "-PT2H", "3", "1"), ("-PT120M", "PT24H", "3", "1"), ("-PT120M", "PT2H", "13", "1"),
+          ("-PT120M", "PT2H", "x", "1"), ("-PT120M", "PT2H", "3", "9")))])
+def test_a_definition_that_is_none_counts_as_utc(rules: str) -> None:
+    assert in_zone(f"<t:TimeZoneDefinition Id='Custom'>{rules}</t:TimeZoneDefinition>", "2026-01-15T09:00:00") == (
+        datetime(2026, 1, 15, 9, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(("view", "expected"), [
