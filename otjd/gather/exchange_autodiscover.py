@@ -304,8 +304,8 @@ class Autodiscover:
             try:
                 if answer.status in _ABSENT:
                     return await self._ask_in_older_form(url, addresses)
-                self._check_service(url, answer)
                 service = _Service(url)
+                self._check_service(service, answer, addresses)
                 try:
                     return await self._settings_of(service, addresses), service
                 except _AbsentError:
@@ -325,21 +325,27 @@ class Autodiscover:
         answer = await self._without_login("POST", service.url, wire.get_settings_pox(addresses[0]))
         if answer.status in _REDIRECTED:
             raise _MovedError(service.url, _target(service.url, answer))
-        self._check_service(service.url, answer)
+        self._check_service(service, answer, addresses)
         return await self._settings_of(service, addresses), service
 
     @staticmethod
-    def _check_service(url: str, answer: Answer) -> None:
+    def _check_service(service: _Service, answer: Answer, addresses: Sequence[str]) -> None:
+        """Refuse what is none, before it is signed in to: many a web site has a page for every address."""
         if answer.status not in (200, 401):
-            raise UnreachableError(f"{url} is no Autodiscover service (status {answer.status})")
+            raise UnreachableError(f"{service.url} is no Autodiscover service (status {answer.status})")
+        try:
+            if answer.status == 200:
+                _read_soap(answer, addresses) if service.is_soap else _read_pox(answer)
+        except UnreadableAnswerError as error:
+            raise UnreachableError(f"{service.url} is no Autodiscover service: {error}") from error
+        except EwsError:
+            return  # it says so as a service does
 
     async def _settings_of(self, service: _Service, addresses: Sequence[str]) -> Mapping[str, Settings]:
         if service.is_soap:
             return await self._read(service, wire.get_user_settings(service.url, addresses),
-                                    lambda answer: wire.read_user_settings(answer.body, _type(answer), addresses))
-        return {one: await self._read(service, wire.get_settings_pox(one),
-                                      lambda answer: wire.read_settings_pox(answer.body, _type(answer)))
-                for one in addresses}
+                                    lambda answer: _read_soap(answer, addresses))
+        return {one: await self._read(service, wire.get_settings_pox(one), _read_pox) for one in addresses}
 
     async def _read(self, service: _Service, body: bytes, read: Callable[[Answer], T]) -> T:
         self._spend(1)
@@ -365,8 +371,12 @@ class Autodiscover:
             raise UnreachableError(str(error)) from error
 
 
-def _type(answer: Answer) -> str:
-    return answer.headers.get("content-type", "")
+def _read_soap(answer: Answer, addresses: Sequence[str]) -> Mapping[str, Settings]:
+    return wire.read_user_settings(answer.body, answer.headers.get("content-type", ""), addresses)
+
+
+def _read_pox(answer: Answer) -> Settings:
+    return wire.read_settings_pox(answer.body, answer.headers.get("content-type", ""))
 
 
 def _target(url: str, answer: Answer) -> str:

@@ -299,8 +299,12 @@ async def test_a_refused_password_is_not_taken_to_the_next_candidate() -> None:
     assert len(made.net.signed_in) == 1
 
 
-async def test_a_web_site_that_asks_for_no_sign_in_gets_none() -> None:
-    made = world({"https://example.com" + SOAP: Answer(403, b""),
+@pytest.mark.parametrize("page", [
+    Answer(403, b""), Answer(200, b"<!DOCTYPE html><title>Welcome</title>", {"content-type": "text/html"}),
+    Answer(200, b"")])
+async def test_a_web_site_that_asks_for_no_sign_in_gets_none(page: Answer) -> None:
+    made = world({"https://example.com" + SOAP: page,
+                  "https://example.com/autodiscover/autodiscover.xml": page,
                   "https://autodiscover.example.com" + SOAP: says(FOUND)})
     await made.place()
     assert made.net.hosts == {"autodiscover.example.com"}
