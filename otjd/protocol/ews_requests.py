@@ -31,7 +31,7 @@ from otjd.protocol.soap import Envelope, SoapFault, schema_violation
 IDS_LIMIT = 1000
 """Ids of items in one request, unless the caller of `read_request` allows another number."""
 
-_ID_LISTS = ("ItemIds", "SourceIds", "Items", "ItemChanges", "AttachmentIds")
+_ID_LISTS = ("ItemIds", "SourceIds", "Items", "ItemChanges", "AttachmentIds", "Ignore")
 
 CHANGES_LIMIT = 512
 """Changes of one SyncFolderItems; the schema's own limit."""
@@ -168,12 +168,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SyncFolderItems:
-    """Tell what changed in a folder since `state`, which is empty at first; at most `limit` changes."""
+    """Tell what changed in a folder since `state`, which is empty at first; at most `limit` changes. Of the
+    ItemIds `ignored` the client wants to be told neither that they are new nor that they changed."""
 
     shape: ItemShape
     folder: FolderRef
     state: str
     limit: int
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,9 @@ def _sync_folder_items(element: etree._Element, _: tzinfo) -> SyncFolderItems:
         raise schema_violation(f"The element 'MaxChangesReturned' is invalid: '{limit[:40]}' is not a whole "
                                f"number from 1 to {CHANGES_LIMIT}.", element)
     return SyncFolderItems(read_shape(markup.child(element, "ItemShape")), folders(element, "SyncFolderId")[0],
-                           markup.content(markup.child(element, "SyncState")).strip(), int(limit))
+                           markup.content(markup.child(element, "SyncState")).strip(), int(limit),
+                           frozenset(e.get("Id", "").strip()
+                                     for e in markup.children(markup.child(element, "Ignore"), "ItemId")))
 
 
 def _sync_folder_hierarchy(element: etree._Element, _: tzinfo) -> SyncFolderHierarchy:

@@ -162,7 +162,8 @@ class Answers:
             raise Refused("ErrorInvalidSyncStateData") from None
         current = {key: self._texts.change_key(m, account.style) for key, m in meetings.items()}
         changes = ews_sync.changes(known, current, request.limit)
-        created, updated = (self._texts.for_list(account, [meetings[key] for key in keys], request.shape.extended)
+        created, updated = (self._texts.for_list(account, [meetings[key] for key in keys if ews_ids.item_id(key)
+                                                           not in request.ignored], request.shape.extended)
                             for keys in (changes.created, changes.updated))
         return ews_responses.item_changes(ews_sync.write_state(changes.known), changes.is_last, created=created,
                                           updated=updated, deleted=changes.deleted)

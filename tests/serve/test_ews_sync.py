@@ -58,6 +58,20 @@ def test_a_client_is_told_of_every_change_exactly_once(exchange: Exchange) -> No
     assert client.ask() == ([], True)
 
 
+def test_items_that_a_client_ignores_are_told_when_they_end_alone(exchange: Exchange) -> None:
+    client = Client(exchange)
+    client.ask()
+    now = next(key for key, subject in client.subjects.items() if subject == "Now")
+    ignoring = sync().replace("<m:MaxCh", f'<m:Ignore><t:ItemId Id="{now}"/></m:Ignore><m:MaxCh')
+    messages = exchange.ask(ignoring)
+    assert texts(messages, ".//t:Create//t:Subject") == ["Later", "Tomorrow"]
+    assert texts(messages, ".//m:IncludesLastItemInRange") == ["true"]
+    (client.state,) = texts(messages, ".//m:SyncState")
+    assert client.ask() == ([], True)
+    exchange.show(meeting("later", NOW + timedelta(hours=2)), meeting("tomorrow", NOW + timedelta(days=1)))
+    assert client.ask() == (["Delete Now"], True)
+
+
 def test_a_state_survives_a_restart(exchange: Exchange) -> None:
     client = Client(exchange)
     client.ask()
