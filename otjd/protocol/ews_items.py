@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from otjd.meetings.model import CalendarItemType, Meeting
+from otjd.meetings.model import CalendarItemType, DialProtocol, Meeting
 from otjd.protocol import ews_ids
 from otjd.protocol.ews_shapes import BodyType, ExtendedField, ItemShape
 from otjd.protocol.markup import attribute, text, visible
@@ -33,6 +33,7 @@ _GLOBAL_OBJECT_ID, _CLEAN_GLOBAL_OBJECT_ID = 3, 35
 # property tags: what gateways to IMAP and CalDAV need of each item
 _SUBJECT, _ARTICLE_NUMBER, _CREATION_TIME, _MODIFICATION_TIME, _NAME_IN_URLS = 0x37, 0xE23, 0x3007, 0x3008, 0x10F3
 
+_SCHEMES = ("sip:", "sips:", "h323:", "tel:")
 _ITEM_START = "<t:CalendarItem>"
 _CLASS, _CLASS_IN_SERIES = "IPM.Appointment", "IPM.Appointment.Occurrence"
 
@@ -112,6 +113,15 @@ def modified_time(meeting: Meeting) -> datetime:
 def item_class(meeting: Meeting) -> str:
     """Its ItemClass: clients tell occurrences by it."""
     return _CLASS if meeting.item_type is CalendarItemType.SINGLE else _CLASS_IN_SERIES
+
+
+def dial_uri(meeting: Meeting) -> str:
+    """What to dial as a URI, such as `sip:room@video.example.com`; empty where there is nothing to dial."""
+    if not meeting.alias:
+        return ""
+    if ":" in meeting.alias and meeting.alias.lower().startswith(_SCHEMES):
+        return meeting.alias
+    return f"{'h323' if meeting.dial_protocol is DialProtocol.H323 else 'sip'}:{meeting.alias}"
 
 
 class _OfRoom(NamedTuple):

@@ -17,7 +17,7 @@ from lxml import etree
 
 from otjd.meetings.model import CalendarItemType, Meeting
 from otjd.protocol import markup
-from otjd.protocol.ews_items import created_time, item_class, modified_time
+from otjd.protocol.ews_items import created_time, dial_uri, item_class, modified_time
 from otjd.protocol.soap import SoapFault, schema_violation
 from otjd.protocol.timezones import read_date_time
 
@@ -29,8 +29,8 @@ Condition = Callable[[Meeting], bool | None]
 
 Operand = Callable[[Meeting], datetime]
 
-Text = Callable[[Meeting], str]
-"""A property as it is written; empty: unknown, such as a subject that is not told by the meeting alone."""
+Text = Callable[[Meeting], str | None]
+"""A property as it is written; None: unknown, such as a subject that is not told by the meeting alone."""
 
 _COMPARISONS: dict[str, Callable[[datetime, datetime], bool]] = {
     "IsEqualTo": operator.eq, "IsNotEqualTo": operator.ne, "IsGreaterThan": operator.gt,
@@ -50,7 +50,8 @@ _BOOLEANS: dict[str, Text] = {
     "calendar:IsMeeting": lambda _: "true", "item:HasAttachments": lambda _: "false",
     "calendar:IsRecurring": lambda m: _boolean(m.item_type is not CalendarItemType.SINGLE)}
 _TEXTS: dict[str, Text] = {
-    "item:Subject": lambda m: markup.visible(m.subject) or markup.visible(m.organizer.display_name),
+    "item:Subject": lambda m: markup.visible(m.subject) or markup.visible(m.organizer.display_name) or None,
+    "calendar:Location": dial_uri,
     "item:ItemClass": item_class, "item:Sensitivity": lambda m: "Private" if m.is_private else "Normal",
     "calendar:CalendarItemType": lambda m: str(m.item_type),
     "calendar:LegacyFreeBusyStatus": lambda m: str(m.free_busy), "calendar:MyResponseType": lambda _: "Accept"}
@@ -170,7 +171,7 @@ def _equality(field: str, value: str) -> Condition | None:
     if text is None:
         return None
     wanted = value.casefold()
-    return lambda meeting: found.casefold() == wanted if (found := text(meeting)) else None
+    return lambda meeting: None if (found := text(meeting)) is None else found.casefold() == wanted
 
 
 def _containment(element: etree._Element) -> Condition:
@@ -183,7 +184,7 @@ def _containment(element: etree._Element) -> Condition:
     changed = str if comparison in ("", "Exact") else str.casefold
     holds = _CONTAINMENTS.get(element.get("ContainmentMode", "").strip(), operator.contains)
     wanted = changed(constant.get("Value", ""))
-    return lambda meeting: holds(changed(found), wanted) if (found := text(meeting)) else None
+    return lambda meeting: None if (found := text(meeting)) is None else holds(changed(found), wanted)
 
 
 def _existence(element: etree._Element, name: str) -> Condition:

@@ -10,13 +10,12 @@ from otjd.meetings.model import Meeting, Window
 from otjd.protocol import ews_availability, ews_directory, ews_time_zones
 from otjd.protocol.ews_availability import BusyTime, GetUserAvailability
 from otjd.protocol.ews_directory import GetRoomLists, GetRooms, GetUserConfiguration
-from otjd.protocol.ews_items import SHORTEST, shown_subject
+from otjd.protocol.ews_items import SHORTEST, dial_uri, shown_subject
 from otjd.protocol.ews_time_zones import GetServerTimeZones
 from otjd.protocol.request_parts import FolderRef
 from otjd.protocol.soap import SoapFault
 from otjd.serve.answer_parts import CALENDARS_LIMIT, Answer, Refused, each, is_own
 from otjd.serve.calls import Account
-from otjd.serve.join_details import dial_uri
 
 DirectoryRequest = GetUserAvailability | GetServerTimeZones | GetUserConfiguration | GetRoomLists | GetRooms
 

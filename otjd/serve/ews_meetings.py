@@ -12,6 +12,7 @@ from otjd.meetings.model import Meeting
 from otjd.protocol.ews_ids import item_change_key
 from otjd.protocol.ews_items import (
     ItemText,
+    dial_uri,
     extended_properties,
     item_text,
     item_with_bodies,
@@ -20,7 +21,7 @@ from otjd.protocol.ews_items import (
 from otjd.protocol.ews_mime import mime_content
 from otjd.protocol.ews_shapes import ExtendedField, ItemShape
 from otjd.serve.calls import Account
-from otjd.serve.join_details import Details, JoinDetails, dial_uri
+from otjd.serve.join_details import Details, JoinDetails
 from otjd.serve.join_style import DROP, JoinStyle
 
 _FORMAT = 2

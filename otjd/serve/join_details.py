@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from otjd.meetings.model import DialProtocol, Meeting
 from otjd.protocol import poly_token
 from otjd.protocol.ews_ids import CHANGE_KEY_BYTES
+from otjd.protocol.ews_items import dial_uri
 from otjd.rules.templates import Template, TemplateFailure, compile_template
 from otjd.serve.join_style import APPEND, AUTO, DROP, USUAL, JoinStyle
 
@@ -20,7 +21,6 @@ BODY_LIMIT = 20_000
 """Characters of a body."""
 
 _LINE_END = "\r\n"
-_SCHEMES = ("sip:", "sips:", "h323:", "tel:")
 _OWN_TEMPLATES = ("hdx", "trio")  # of the others nothing is known that asks for another text than the common one
 
 
@@ -28,15 +28,6 @@ def built_in_template(family: str = AUTO) -> str:
     """The template that endpoints of a family get where the operator has none for them."""
     name = f"poly_body_{family}.txt.j2" if family in _OWN_TEMPLATES else "poly_body.txt.j2"
     return resources.files("otjd").joinpath("templates", name).read_text("utf-8")
-
-
-def dial_uri(meeting: Meeting) -> str:
-    """What to dial as a URI, such as `sip:room@video.example.com`; empty where there is nothing to dial."""
-    if not meeting.alias:
-        return ""
-    if ":" in meeting.alias and meeting.alias.lower().startswith(_SCHEMES):
-        return meeting.alias
-    return f"{'h323' if meeting.dial_protocol is DialProtocol.H323 else 'sip'}:{meeting.alias}"
 
 
 @dataclass(frozen=True, slots=True)

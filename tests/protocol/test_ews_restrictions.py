@@ -66,7 +66,8 @@ def test_what_is_unknown_neither_lets_in_nor_keeps_out(inside: str, expected: bo
     ("calendar:IsAllDayEvent", "1", False), ("calendar:IsCancelled", " 0 ", True),
     ("calendar:IsRecurring", "true", False),
     ("calendar:CalendarItemType", "Single", True), ("calendar:LegacyFreeBusyStatus", "Busy", True),
-    ("calendar:MyResponseType", "Accept", True)])
+    ("calendar:MyResponseType", "Accept", True), ("calendar:Location", "", True),
+    ("calendar:Location", "x", False)])
 def test_texts_and_truths_are_compared_in_any_letter_case(field: str, wanted: str, expected: bool) -> None:
     inside = f'<FieldURI FieldURI="{field}"/><FieldURIOrConstant><Constant Value="{wanted}"/></FieldURIOrConstant>'
     assert value(f"<IsEqualTo>{inside}</IsEqualTo>") is expected

@@ -121,6 +121,7 @@ def test_filters_list_what_matches_and_nothing_else(asked: list[str]) -> None:
     assert found(is_recurring=True, subject__exists=True) == ["Series"]
     assert found(sensitivity="Private") == ["Secret"]
     assert found(is_cancelled=True) == []
+    assert found(location__contains="video.example.com") == ["Weekly & <ö>", "Series"]
     assert [i.subject for i in calendar.exclude(subject="Series").only("subject").order_by("-subject")] == [
         "Weekly & <ö>", "Secret", "Holiday"]
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from otjd.meetings.model import DialProtocol
+from otjd.protocol.ews_items import dial_uri
 from otjd.protocol.poly_token import BEGIN, decode_token, vmr_token
 from otjd.rules.templates import TemplateFailure
-from otjd.serve.join_details import JoinDetails, built_in_template, dial_uri
+from otjd.serve.join_details import JoinDetails, built_in_template
 from otjd.serve.join_style import JoinStyle
 from tests.serve.ews_support import NOW, meeting
 
