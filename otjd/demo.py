@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import sys
@@ -61,7 +62,7 @@ port = {operator_port}
 
 [[file_integrations]]
 name = "files"
-directory = "{calendars}"
+directory = {calendars}
 
 [[profiles]]
 name = "demo"
@@ -175,18 +176,15 @@ class Demo:
     async def run(self) -> None:
         """Show the world until somebody ends it, then take it down."""
         calendars = self._options.directory or self._world / "calendars"
-        rooms = calendars_in(calendars, self.now())
-        if not rooms:
-            self._console.print(f"[red]No file in {calendars} is named <room email>.ics, such as "
-                                f"boardroom@example.com.ics: rename your exports and try again.")
-            raise SystemExit(1)
+        rooms = self._rooms_in(calendars)
         certificates = make_certificates(self._world / "certs", ["localhost"], self.now())
         entries = self._make_endpoints(rooms, certificates)
         config_path = self._world / "otjd.toml"
         config_path.write_text(WORLD.format(
             calendar_port=self._options.calendar_port, operator_port=self._options.operator_port,
             certificate=certificates.certificate, private_key=certificates.private_key, domain=DEMO_DOMAIN,
-            calendars=calendars.absolute(), codec_password=self._codec_password) + entries)
+            calendars=json.dumps(str(calendars.absolute()), ensure_ascii=False),
+            codec_password=self._codec_password) + entries)
         config_path.chmod(0o600)
         loaded = load(config_path, environ=os.environ)
         if loaded.config is None:
@@ -206,6 +204,19 @@ class Demo:
             for stop in self._stops:
                 await stop()
             await node.stop()
+
+    def _rooms_in(self, calendars: Path) -> list[str]:
+        try:
+            rooms = calendars_in(calendars, self.now())
+            complaint = "" if rooms else (f"No file in {calendars} is named <room email>.ics, such as "
+                                          "boardroom@example.com.ics: rename your exports and try again.")
+        except OSError as error:
+            complaint = (f"{error.filename} cannot be used: {error.strerror}. --directory expects a folder of "
+                         "<room email>.ics files, or one that demo calendars can be written to.")
+        if complaint:
+            self._console.print(complaint, style="red", markup=False, soft_wrap=True)
+            raise SystemExit(1)
+        return rooms
 
     def _make_endpoints(self, rooms: Sequence[str], certificates: Certificates) -> str:
         """The entries of the configuration; a Poly endpoint and a codec, or one of each for every own room."""

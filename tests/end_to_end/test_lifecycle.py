@@ -252,3 +252,17 @@ def test_demo_shows_both_kinds_of_endpoint_and_leaves_nothing_behind(tmp_path: P
         assert text in shown.stdout
     assert "Traceback" not in shown.stdout + shown.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_demo_says_what_is_wrong_with_a_folder_and_takes_any_name_of_one(tmp_path: Path) -> None:
+    def demo(folder: Path) -> tuple[int, str]:
+        ran = subprocess.run([str(Path(sys.executable).with_name("otjd")), "demo", "--seconds", "1", "--directory",
+                              str(folder)], capture_output=True, text=True, timeout=90, check=False)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    (tmp_path / "file").write_text("")
+    code, printed = demo(tmp_path / "file")
+    assert code == 1
+    assert f"{tmp_path / 'file'} cannot be used: File exists" in printed
+    code, printed = demo(tmp_path / 'my "own" [red] \\ calendars')
+    assert (code, "calendar service" in printed) == (0, True), printed
