@@ -109,11 +109,15 @@ class Gathering:
         await gatherResults([deferred(running.stop()) for running in self._running.values()])
 
     async def leave(self, config: Config) -> None:
-        """End what a configuration, which comes next, does not have."""
+        """End what a configuration, which comes next, does not have.
+
+        The alarms of its rooms are lowered: what takes its place does not know of them.
+        """
         wanted = {_identity(config, i) for i in config.integrations}
         for key, running in tuple(self._running.items()):
             if key not in wanted:
                 await running.stop()
+                running.gatherer.configure({})
 
     async def go_on(self, *, read_anew: bool) -> None:
         """Start what is new; with `read_anew` the calendars of the others are handed over again."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -67,6 +67,7 @@ class Node:
                                 renewed=self._supervisor.check)
         self._status_file: StatusFile | None = None
         self._started = False
+        self._turn = DeferredLock()
         self._configure(config)
 
     @property
@@ -101,6 +102,9 @@ class Node:
 
     async def start(self) -> None:
         """Show what was known before, then read the calendars and serve the endpoints."""
+        await self._turn.run(lambda: deferred(self._start()))
+
+    async def _start(self) -> None:
         with_text = wiring.rooms_with_text(self._config)
         for room, read_at, meetings in await self._last_known.load():
             kept = meetings if room in with_text else [m.without_text() for m in meetings]
@@ -133,8 +137,14 @@ class Node:
     async def reload(self, loaded: Loaded, log_anew: Callable[[Config], None]) -> None:
         """Let a valid configuration take over; an invalid one changes nothing and raises an alarm.
 
-        `log_anew` sets up the log that the configuration asks for, and may raise OSError.
+        `log_anew` sets up the log that the configuration asks for, and may raise OSError. One that comes during
+        another, or during the start, waits its turn: it must find what that one started, so as to end it.
         """
+        await self._turn.run(lambda: deferred(self._reload(loaded, log_anew)))
+
+    async def _reload(self, loaded: Loaded, log_anew: Callable[[Config], None]) -> None:
+        if not self._started:
+            return  # it is being stopped
         name = self._config.node.name
         if loaded.config is None:
             problems = [str(p) for p in loaded.problems]
@@ -168,6 +178,8 @@ class Node:
             await self._status_file.stop()
         read_anew = wiring.what_meetings_are_made_by(config) != wiring.what_meetings_are_made_by(self._config)
         await self._gathering.leave(config)
+        if not self._started:
+            return []  # it is being stopped
         self._configure(config)
         self._last_known.forget_all_but(self.cache.rooms())
         await self._gathering.go_on(read_anew=read_anew)

@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 import pytest
 
-from otjd.config.loader import load
+from otjd.config.loader import Loaded, load
 from otjd.config.model import Config
 from otjd.node import Node
-from otjd.operate.board import IntegrationState
+from otjd.operate.board import IntegrationState, IntegrationStatus
+from otjd.poller import Poller
+from otjd.seam import deferred
 from otjd.simulate.calendars import Calendars
 from otjd.simulate.exchange import ExchangeServer
 from otjd.simulate.exchange_settings import OTHER_MAKE, ExchangeSettings, ServiceAccount
@@ -188,4 +190,44 @@ async def test_what_is_booked_changed_and_cancelled_is_shown_on_the_endpoint(
         assert node.board.room_reports()[ROOM].detector == "push"
         calendars.cancel(ROOM, booking)
         await until(lambda: shown(node) == [], reactor)
+    await server.close()
+
+
+def with_quota(world: World, system: Server, quota: int) -> Loaded:
+    world.extra = system.configuration(world).replace("client_id", f"request_quota = {quota}\nclient_id")
+    configuration(world)
+    return load(world.config, environ={})
+
+
+def cloud_status(node: Node) -> IntegrationStatus:
+    return next(i for i in node.board.integrations() if i.name == "cloud")
+
+
+async def test_reloads_that_overlap_leave_nothing_behind_that_asks(world: World, calendars: Calendars,
+                                                                   reactor: Any) -> None:
+    server = Graph(world, calendars, reactor)
+    first = with_quota(world, server, 100_000).or_raise()
+    async with running(first, reactor) as node:
+        await until(lambda: cloud_status(node).last_success, reactor)
+        loaded = [with_quota(world, server, 200_000 + number) for number in range(4)]
+        for reload in [deferred(node.reload(one, lambda _: None)) for one in loaded]:
+            await reload
+        assert cloud_status(node).quota_24h == 200_003
+        assert cloud_status(node).requests_last_24h < 100, "what the one before counted in advance is counted"
+    assert [call for call in reactor.getDelayedCalls()
+            if isinstance(getattr(call.func, "__self__", None), Poller)] == []
+    await server.close()
+
+
+async def test_the_alarm_of_a_room_ends_with_the_gatherer_that_raised_it(world: World, reactor: Any) -> None:
+    calendars = Calendars(utc_now)
+    server = Graph(world, calendars, reactor)
+    world.poly("Lobby", "lobby@example.com", "lobby")
+    calendars.add_room("lobby@example.com")
+    async with running(with_quota(world, server, 100_000).or_raise(), reactor) as node:
+        await until(lambda: [a.instance for a in node.board.alarms()] == [ROOM], reactor)
+        calendars.add_room(ROOM)
+        await node.reload(with_quota(world, server, 200_000), lambda _: None)
+        await until(lambda: node.board.room_reports()[ROOM].last_success, reactor)
+        assert node.board.alarms() == ()
     await server.close()

@@ -108,7 +108,7 @@ class Budget:
             kept = await self._in_thread(_read, self._path)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             self._log.warn("The requests that {integration} sent before are not known, since {path} cannot be "
                            "read ({error!r}); a quarter of its quota counts as spent", integration=self._name,
                            path=str(self._path), error=error)
@@ -225,7 +225,7 @@ def _read(path: Path) -> tuple[datetime, list[tuple[float, int]]]:
     """What `_write` wrote; blocks.
 
     :raises OSError: the file cannot be read.
-    :raises ValueError: it holds something else; also KeyError, TypeError.
+    :raises ValueError: it holds something else; also KeyError, TypeError, OverflowError, RecursionError.
     """
     content: Any = json.loads(path.read_bytes())
     if content["version"] != _VERSION:

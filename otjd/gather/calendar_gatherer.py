@@ -201,7 +201,8 @@ class CalendarGatherer:
                 self._work(self._read(read))
             look_again_s = plan.look_again_s
         self._report(at)
-        return min(look_again_s, LEAP_S / 2)
+        # what has changed since it was last told is told soon
+        return min(look_again_s, REPORT_EVERY_S if at > self._reported_at else LEAP_S / 2)
 
     def _probe(self, at: float) -> None:
         if self._working or self._budget.left().now < self._source.read_cost:

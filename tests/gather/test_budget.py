@@ -151,6 +151,7 @@ async def test_the_file_is_written_every_few_seconds_at_most(
     b"", b"[]", b'{"version": 2}', b'{"version": 1, "saved_at": "2026-03-02T08:00:00", "sent": []}',
     b'{"version": 1, "saved_at": "2026-03-02T08:00:00+00:00", "sent": [[NaN, 5]]}',
     b'{"version": 1, "saved_at": "2026-03-02T08:00:00+00:00", "sent": [[0, -5]]}',
+    b'{"version": 1, "saved_at": "2026-03-02T08:00:00+00:00", "sent": [[0, 1e999]]}', b"[" * 100_000,
     b'{"version": 1, "saved_at": "2026-03-02T08:00:00+00:00", "sent": 3}'])
 async def test_an_unreadable_file_counts_as_a_part_of_the_quota(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m365.json"

@@ -155,6 +155,15 @@ def test_a_room_that_was_never_read_is_told_of_at_once() -> None:
     assert day.failed == {FIRST: "not shared"}
 
 
+def test_an_alarm_does_not_wait_for_the_next_read() -> None:
+    day = Day(2, 1_000_000)
+    answering(day, RoomError("not shared"), FIRST)
+    day.gatherer.start()
+    after(day, 3)
+    assert alarms(day) == {("otj_graph_gatherer_error", FIRST)}
+    assert status(day).state is IntegrationState.DEGRADED
+
+
 def test_an_integration_that_is_down_is_probed_gently_and_read_back_when_it_returns() -> None:
     day = started(100)
     after(day, 300)
