@@ -255,9 +255,26 @@ class LimitedChannel(HTTPChannel):
         if not (self._is_read or self._handlingRequest) and self._deadline is None:
             self._expect_rest()
 
+    def pauseProducing(self) -> None:
+        """The client does not read its answers: none of its further requests is answered until it does.
+
+        twisted.web would answer them all, and keep the answers, where the first is being answered at this moment.
+        """
+        super().pauseProducing()  # type: ignore[no-untyped-call]
+        self.paused = True
+        self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client goes on reading."""
+        self.paused = False
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+        self._networkProducer.resumeProducing()
+        if self._buffer:
+            self.dataReceived(b"")
+
     def _expect_rest(self) -> None:
         """Most requests arrive whole; the others have a time by which they must have."""
-        if not self.is_lingering and self in self.factory.connections:
+        if not (self.is_lingering or self.paused) and self in self.factory.connections:
             self._deadline = self.callLater(self.factory.limits.request_s, self._too_slow)
 
     def rawDataReceived(self, data: bytes) -> None:

@@ -16,6 +16,7 @@ import requests_ntlm
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 from twisted.internet.threads import deferToThread
 
+from otjd.serve.calls import Reply
 from otjd.serve.limits import Limits
 from otjd.serve.site import SiteSettings
 from otjd.simulate.certificates import Certificates, make_certificates
@@ -173,6 +174,28 @@ async def test_pipelined_requests_are_answered_in_order_over_tls(reactor: Any, c
     async with Served(certificates, reactor, settings=ALL) as served:
         assert await deferToThread(ask, served) == [200] * 51
         assert [c.body for c in served.world.calls] == [f"<n{n}/>".encode() for n in range(50)]
+
+
+async def test_a_client_that_does_not_read_gets_no_more_answers_until_it_does(
+        reactor: Any, certificates: Certificates) -> None:
+    many = 80  # the answers are more than the system keeps
+
+    def ask(served: Served) -> tuple[int, int]:
+        with served.socket() as client:
+            client.sendall(b"".join(request(body=f"<n{n}/>".encode(), Authorization=RIGHT) for n in range(many))
+                           + request("GET", "/healthz", b"", Connection="close"))
+            for _ in range(5):  # when these are answered, what was sent before has been read
+                with served.socket() as other:
+                    other.sendall(request("GET", "/healthz", b"", Connection="close"))
+                    receive_all(other)
+            early = len(served.world.calls)
+            return early, b"".join(iter(lambda: client.recv(65536), b"")).count(b"HTTP/1.1 200 ")
+
+    async with Served(certificates, reactor, settings=ALL, reply=Reply(200, bytes(256 * 1024))) as served:
+        early, answers = await deferToThread(ask, served)
+        assert 0 < early < many
+        assert answers == many + 1
+        assert [c.body for c in served.world.calls] == [f"<n{n}/>".encode() for n in range(many)]
 
 
 async def test_a_client_that_waits_for_100_is_told_to_go_on(reactor: Any, certificates: Certificates) -> None:
