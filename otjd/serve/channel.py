@@ -329,10 +329,19 @@ class LimitedChannel(HTTPChannel):
         self.setRawMode()
         self.factory.refused(self, status, error)
 
+    def loseConnection(self) -> None:
+        """End the connection when the client has read its answer and, with TLS, agrees; it may take the time of a
+        silent client for that."""
+        if self._abortingCall is None and self in self.factory.connections:
+            self._abortingCall = self.callLater(self.factory.limits.idle_s, self.forceAbortClient)
+        super().loseConnection()  # type: ignore[no-untyped-call]
+
     def timeoutConnection(self) -> None:
         """The client has been silent for too long."""
+        if self._abortingCall is not None:
+            self._abortingCall.cancel()
         self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
-        self.loseConnection()  # type: ignore[no-untyped-call]
+        self.loseConnection()
 
     def _too_slow(self) -> None:
         self._deadline = None

@@ -140,7 +140,7 @@ class CalendarSite(HTTPFactory):
             gone: Deferred[None] = Deferred()
             channel.when_gone.append(gone)
             ends.append(gone)
-            channel.loseConnection()  # type: ignore[no-untyped-call]
+            channel.loseConnection()
         if ends:
             late = self.reactor.callLater(CLOSE_WITHIN_S, self._abort_connections)
             await DeferredList(ends)

@@ -198,6 +198,27 @@ async def test_a_client_that_does_not_read_gets_no_more_answers_until_it_does(
         assert [c.body for c in served.world.calls] == [f"<n{n}/>".encode() for n in range(many)]
 
 
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+async def test_a_client_that_does_not_let_go_of_a_closed_connection_is_cut(
+        reactor: Any, certificates: Certificates, version: str) -> None:
+    def ask(served: Served) -> bytes:
+        with served.socket() as client:
+            sent = request("GET", "/healthz", b"", Connection="close")
+            client.sendall(sent.replace(b"HTTP/1.1", version.encode()))
+            client.recv(4096)
+            with socket.socket(fileno=client.detach()) as below:  # where nobody agrees to the end of TLS
+                below.settimeout(20)
+                try:
+                    return b"".join(iter(lambda: below.recv(4096), b""))
+                except ConnectionResetError:
+                    return b""
+
+    settings = SiteSettings(authentication=("basic",), limits=Limits(idle_s=0.5))
+    async with Served(certificates, reactor, settings=settings) as served:
+        await deferToThread(ask, served)
+        assert not served.world.site.connections
+
+
 async def test_a_client_that_waits_for_100_is_told_to_go_on(reactor: Any, certificates: Certificates) -> None:
     def ask(served: Served) -> tuple[bytes, list[int]]:
         with served.socket() as client:
