@@ -110,11 +110,6 @@ def modified_time(meeting: Meeting) -> datetime:
     return meeting.last_modified_time or created_time(meeting)
 
 
-def item_class(meeting: Meeting) -> str:
-    """Its ItemClass: clients tell occurrences by it."""
-    return _CLASS if meeting.item_type is CalendarItemType.SINGLE else _CLASS_IN_SERIES
-
-
 def dial_uri(meeting: Meeting) -> str:
     """What to dial as a URI, such as `sip:room@video.example.com`; empty where there is nothing to dial."""
     if not meeting.alias:
@@ -150,7 +145,7 @@ def item_text(meeting: Meeting, *, room_email: str, change_key: str, location: s
         before_body=(
             f'{_ITEM_START}<t:ItemId Id="{ews_ids.item_id(meeting.id)}" ChangeKey="{change_key}"/>'
             f"{of_room.parent_folder}"
-            f"<t:ItemClass>{item_class(meeting)}</t:ItemClass>"
+            f"<t:ItemClass>{_CLASS_IN_SERIES if in_series else _CLASS}</t:ItemClass>"
             f"<t:Subject>{text(visible(meeting.subject) or organizer.name)}</t:Subject>"
             f"<t:Sensitivity>{'Private' if meeting.is_private else 'Normal'}</t:Sensitivity>"),
         before_extended=(

@@ -17,7 +17,7 @@ from lxml import etree
 
 from otjd.meetings.model import CalendarItemType, Meeting
 from otjd.protocol import markup
-from otjd.protocol.ews_items import created_time, dial_uri, item_class, modified_time
+from otjd.protocol.ews_items import created_time, dial_uri, modified_time
 from otjd.protocol.soap import SoapFault, schema_violation
 from otjd.protocol.timezones import read_date_time
 
@@ -49,11 +49,11 @@ _BOOLEANS: dict[str, Text] = {
     "calendar:IsAllDayEvent": lambda m: _boolean(m.is_all_day), "calendar:IsCancelled": lambda _: "false",
     "calendar:IsMeeting": lambda _: "true", "item:HasAttachments": lambda _: "false",
     "calendar:IsRecurring": lambda m: _boolean(m.item_type is not CalendarItemType.SINGLE)}
+# not ItemClass and CalendarItemType: who asks for appointments or masters means series, which are occurrences here
 _TEXTS: dict[str, Text] = {
     "item:Subject": lambda m: markup.visible(m.subject) or markup.visible(m.organizer.display_name) or None,
     "calendar:Location": dial_uri,
-    "item:ItemClass": item_class, "item:Sensitivity": lambda m: "Private" if m.is_private else "Normal",
-    "calendar:CalendarItemType": lambda m: str(m.item_type),
+    "item:Sensitivity": lambda m: "Private" if m.is_private else "Normal",
     "calendar:LegacyFreeBusyStatus": lambda m: str(m.free_busy), "calendar:MyResponseType": lambda _: "Accept"}
 _CONTAINMENTS: dict[str, Callable[[str, str], bool]] = {
     "FullString": operator.eq, "Prefixed": str.startswith,

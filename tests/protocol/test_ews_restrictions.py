@@ -61,11 +61,11 @@ def test_what_is_unknown_neither_lets_in_nor_keeps_out(inside: str, expected: bo
 
 
 @pytest.mark.parametrize(("field", "wanted", "expected"), [
-    ("item:Subject", "weekly", True), ("item:Subject", "week", False), ("item:ItemClass", "IPM.Appointment", True),
+    ("item:Subject", "weekly", True), ("item:Subject", "week", False),
     ("item:Sensitivity", "Private", False), ("calendar:IsAllDayEvent", "False", True),
     ("calendar:IsAllDayEvent", "1", False), ("calendar:IsCancelled", " 0 ", True),
     ("calendar:IsRecurring", "true", False),
-    ("calendar:CalendarItemType", "Single", True), ("calendar:LegacyFreeBusyStatus", "Busy", True),
+    ("calendar:LegacyFreeBusyStatus", "Busy", True),
     ("calendar:MyResponseType", "Accept", True), ("calendar:Location", "", True),
     ("calendar:Location", "x", False)])
 def test_texts_and_truths_are_compared_in_any_letter_case(field: str, wanted: str, expected: bool) -> None:
@@ -89,6 +89,13 @@ def test_texts_and_truths_are_compared_in_any_letter_case(field: str, wanted: st
 def test_a_subject_is_searched_as_the_client_asks(how: str, wanted: str, expected: bool | None) -> None:
     inside = f'<FieldURI FieldURI="item:Subject"/><Constant Value="{wanted}"/>'
     assert value(f"<Contains {how}>{inside}</Contains>") is expected
+
+
+@pytest.mark.parametrize(("field", "wanted"), [
+    ("item:ItemClass", "IPM.Appointment"), ("calendar:CalendarItemType", "RecurringMaster")])
+def test_who_asks_for_appointments_or_masters_is_told_of_occurrences(field: str, wanted: str) -> None:
+    assert value(f'<IsEqualTo><FieldURI FieldURI="{field}"/><FieldURIOrConstant><Constant Value="{wanted}"/>'
+                 "</FieldURIOrConstant></IsEqualTo>") is None
 
 
 def test_what_no_meeting_tells_by_itself_is_unknown_to_a_search() -> None:
