@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import quote, unquote_to_bytes
 
 from otjd.protocol import ews_ids
@@ -186,6 +187,7 @@ _READ_ONLY = ("<t:EffectiveRights><t:CreateAssociated>false</t:CreateAssociated>
               "<t:Delete>false</t:Delete><t:Modify>false</t:Modify><t:Read>true</t:Read></t:EffectiveRights>")
 
 
+@cache  # of a few names, and asked for again and again
 def folders_within(parent: str, *, is_deep: bool) -> tuple[str, ...]:
     """The names of the folders in `parent`; with `is_deep` each is followed by those in it."""
     found: tuple[str, ...] = ()
@@ -232,7 +234,7 @@ def resolution(room_email: str) -> str:
 def folder(name: str, room_email: str, total: int | None) -> str:
     """A folder as it is told of; `total` is the number of its items, None where that is not known."""
     facts = FOLDER_FACTS[name]
-    child_folders = sum(f.parent == name for f in FOLDER_FACTS.values())
+    child_folders = len(folders_within(name, is_deep=False))
     folder_id = ews_ids.folder_id(room_email, name)
     key = ews_ids.change_key("folder", room_email, name, str(total))
     parent = f'<t:ParentFolderId Id="{ews_ids.folder_id(room_email, facts.parent)}"/>' if facts.parent else ""
