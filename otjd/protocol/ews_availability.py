@@ -6,9 +6,10 @@ Times of this operation are wall times in the zone that the request defines, in 
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from lxml import etree
 
@@ -162,6 +163,8 @@ def _read_day(element: etree._Element) -> ChangeDay | None:
     if month == 0:
         return None
     occurrence, weekday = _number(part(element, "DayOrder")), markup.content(part(element, "DayOfWeek"))
+    if markup.content(markup.child(element, "Year")) not in ("", "0"):  # then it is one day of one year
+        occurrence, weekday = _weekday_of(_number(part(element, "Year")), month, occurrence)
     time = _TIME.fullmatch(markup.content(part(element, "Time")))
     occurrence = LAST if occurrence == -1 else occurrence
     if time is None or not (1 <= month <= 12 and 1 <= occurrence <= LAST and weekday in _WEEKDAYS
@@ -170,6 +173,16 @@ def _read_day(element: etree._Element) -> ChangeDay | None:
                                          "no day of the year.")
     return ChangeDay(month, _WEEKDAYS.index(weekday), occurrence,
                      timedelta(hours=int(time[1]), minutes=int(time[2]), seconds=int(time[3])))
+
+
+def _weekday_of(year: int, month: int, day: int) -> tuple[int, str]:
+    """Which weekday of its month a date is, and that weekday; 0 where there is no such date."""
+    try:
+        weekday = date(year, month, day).weekday()
+    except (ValueError, OverflowError):
+        return 0, ""
+    is_last = day + 7 > monthrange(year, month)[1]
+    return LAST if is_last else (day - 1) // 7 + 1, _WEEKDAYS[weekday]
 
 
 def _written_zone(rule: ZoneRule) -> str:

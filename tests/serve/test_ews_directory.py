@@ -43,6 +43,8 @@ def zone(bias: int, standard: str = NEVER, daylight: str = NEVER) -> str:
 
 UTC_ZONE = zone(0)
 BERLIN = zone(-60, change(0, 10, time="03:00:00"), change(-60, 3))
+BERLIN_IN_2026 = zone(-60, change(0, 10, order=25, time="03:00:00", day="Monday") + "<t:Year>2026</t:Year>",
+                      change(-60, 3, order=29) + "<t:Year>2026</t:Year>")
 SYDNEY = zone(-600, change(0, 4, order=1, time="03:00:00"), change(-60, 10, order=1))
 
 
@@ -148,6 +150,9 @@ def test_the_id_of_an_event_can_be_converted_into_that_of_its_item(exchange: Exc
 
 @pytest.mark.parametrize(("request_zone", "day", "shown"), [
     (BERLIN, "2026-03-28", "2026-03-28T13:00:00"), (BERLIN, "2026-03-30", "2026-03-30T14:00:00"),
+    (BERLIN_IN_2026, "2026-03-28", "2026-03-28T13:00:00"), (BERLIN_IN_2026, "2026-03-30", "2026-03-30T14:00:00"),
+    (BERLIN_IN_2026, "2026-10-26", "2026-10-26T13:00:00"),
+    (BERLIN.replace("</t:Month>", "</t:Month><t:Year>0</t:Year>"), "2026-03-30", "2026-03-30T14:00:00"),
     (BERLIN, "2026-10-24", "2026-10-24T14:00:00"), (BERLIN, "2026-10-26", "2026-10-26T13:00:00"),
     (SYDNEY, "2026-03-30", "2026-03-30T23:00:00"), (SYDNEY, "2026-04-10", "2026-04-10T22:00:00"),
     (zone(300), "2026-03-30", "2026-03-30T07:00:00"), ("", "2026-03-30", "2026-03-30T12:00:00")])
@@ -215,6 +220,10 @@ def test_suggestions_are_declined_beside_the_view(exchange: Exchange) -> None:
     ({"zone": "<t:TimeZone/>"}, "ErrorSchemaValidation"),
     ({"zone": zone(0, change(0, 13), change(-60, 3))}, "ErrorTimeZone"),
     ({"zone": zone(0, change(0, 10), change(-60, 3, order=6))}, "ErrorTimeZone"),
+    *(({"zone": zone(0, change(0, 10), change(-60, month, order=day) + f"<t:Year>{year}</t:Year>")}, code)
+      for year, month, day, code in ((2026, 2, 30, "ErrorTimeZone"), (-1, 3, 1, "ErrorTimeZone"),
+                                     (2**31 - 1, 3, 1, "ErrorTimeZone"), (2026, 3, -5, "ErrorTimeZone"),
+                                     ("soon", 3, 1, "ErrorSchemaValidation"))),
     ({"zone": zone(0, change(0, 10), change(-60, 3, day="Someday"))}, "ErrorTimeZone"),
     ({"zone": zone(0, change(0, 10), change(-60, 3, time="24:00:00"))}, "ErrorTimeZone"),
 ])
