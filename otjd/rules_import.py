@@ -20,9 +20,6 @@ from otjd.rules.engine import problem_of
 from otjd.rules.rule import Rule, RuleError, rule_from_mapping
 
 _DEFAULTS = {f.name: f.default for f in fields(Rule)}
-_WITHOUT_USE = {"transform_rule", "replace_string"}
-"""Filled in by the vendor's server with what default processing does anyway."""
-
 _OF_THE_SERVER = frozenset({"id", "description", "mjx_integration", "resource_uri"})
 _URI = re.compile(r"(?:.*/)?mjx_integration/(\d{1,18})/?")
 
@@ -128,9 +125,13 @@ def _table(one: _Imported, profile: str) -> dict[str, Any]:
     values: dict[str, Any] = {"name": rule.name, "profile": profile}
     if one.description:
         values["description"] = one.description
+    # the vendor's server fills it in with what default processing does anyway
+    unused = {"transform_rule"} if rule.default_processing_enabled else set()
+    if rule.default_processing_enabled and not rule.meeting_type.startswith("regex"):
+        unused.add("replace_string")
     for name, default in _DEFAULTS.items():
         value = getattr(rule, name)
-        if name != "name" and value != default and not (rule.default_processing_enabled and name in _WITHOUT_USE):
+        if name != "name" and value != default and name not in unused:
             values[name] = value
     return values
 

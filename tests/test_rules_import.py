@@ -48,6 +48,12 @@ def test_an_export_becomes_rules_in_order_of_priority_with_what_matters() -> Non
          "replace_string": r"\2@\1"}]
 
 
+def test_the_replacement_of_an_expression_is_kept_whether_or_not_the_export_says_default_processing() -> None:
+    links = {**EXPORT["objects"][2], "default_processing_enabled": True}
+    (rule,) = imported(links)[1]
+    assert (rule["replace_string"], "default_processing_enabled" in rule) == (r"\2@\1", False)
+
+
 def test_a_list_and_a_single_rule_are_exports_too() -> None:
     assert [r["name"] for r in imported(EXPORT["objects"])[1]] == ["Zoom", "Our domain", "Links"]
     assert [r["name"] for r in imported(EXPORT["objects"][0])[1]] == ["Our domain"]

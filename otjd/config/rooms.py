@@ -159,7 +159,7 @@ class Rule:
     enabled: bool = field(default=True, metadata=key("False: the rule is passed over."))
     meeting_type: str = field(metadata=key("The type of invitation.", choices=MEETING_TYPES))
     default_processing_enabled: bool = field(default=True, metadata=key(
-        "Make the alias as is usual for the type; false: by `transform_rule` or `replace_string`."))
+        "Make the alias as is usual for the type; false: by `transform_rule`."))
     transform_rule: str = field(default="", metadata=key(
         "Jinja2 template that makes the alias from the type's variables.", longest=512))
     custom_template: str = field(default="", metadata=key(
@@ -167,7 +167,7 @@ class Rule:
     match_string: str = field(default="", metadata=key(
         "Regular expression to search for; needed for regex and regex_re2.", longest=250))
     replace_string: str = field(default="", metadata=key(
-        r"What makes the alias from a match, with `\1` for its first group.", longest=250))
+        r"What makes the alias from a match, with `\1` for its first group; empty: all of it.", longest=250))
     domain: str = field(default="", metadata=key(
         "Domain to search for or to append; needed for domain and teams.", longest=255, shape=DOMAIN))
     company_id: str = field(default="", metadata=key(

@@ -52,11 +52,11 @@ def _effective(findings: Findings, rule: Element[Rule]) -> None:
         if getattr(value, name) and value.meeting_type not in types:
             findings.warning(rule, name, f"a value that meeting_type {shown(value.meeting_type)} does not use",
                              f"it with {' and '.join(types)} only", because_of=("meeting_type",))
-    own = "replace_string" if value.meeting_type in REGULAR_EXPRESSIONS else "transform_rule"
-    if value.transform_rule and (value.meeting_type == "custom" or own != "transform_rule"):
+    if value.transform_rule and value.meeting_type in ("custom", *REGULAR_EXPRESSIONS):
         findings.warning(rule, "transform_rule",
                          f"a value that meeting_type {shown(value.meeting_type)} does not use",
                          "it with the other meeting types only", because_of=("meeting_type",))
-    elif value.default_processing_enabled and getattr(value, own):
-        findings.warning(rule, own, "a value that is not used", f"no {own}, or default_processing_enabled = false",
+    elif value.transform_rule and value.default_processing_enabled:
+        findings.warning(rule, "transform_rule", "a value that is not used",
+                         "no transform_rule, or default_processing_enabled = false",
                          because_of=("meeting_type", "default_processing_enabled"))

@@ -110,7 +110,7 @@ def _template(step: Step) -> str:
     rule = step.rule
     if step.template or rule is None or step.result not in (Result.MATCHED, Result.NOTHING, Result.FAILED):
         return step.template if step.variables else ""
-    return rule.custom_template or (rule.replace_string if not rule.default_processing_enabled else "")
+    return rule.custom_template or (rule.replace_string if rule.meeting_type.startswith("regex") else "")
 
 
 def _looks_for(rule: Rule) -> str:

@@ -242,6 +242,7 @@ def test_a_rule_has_what_its_meeting_type_needs(read: Read, meeting_type: str, m
     ("teams", 'domain = "video.example.com"'),
     ("regex", 'match_string = "x"'),
     ("regex_re2", 'match_string = "x"\nreplace_string = "y"\ndefault_processing_enabled = false'),
+    ("regex", 'match_string = "x"\nreplace_string = "y"'),
     ("custom", 'custom_template = "x"'),
     ("custom", 'custom_template = "x"\ndefault_processing_enabled = false'),
     ("zoom", 'include_pin = true\ntransform_rule = "{{ meeting_id }}"\ndefault_processing_enabled = false'),
@@ -261,7 +262,6 @@ def test_a_rule_with_what_it_needs_is_fine(read: Read, meeting_type: str, more: 
     ("zoom", 'transform_rule = "c"', "transform_rule"),
     ("custom", 'custom_template = "c"\ntransform_rule = "c"', "transform_rule"),
     ("regex", 'match_string = "c"\ntransform_rule = "c"', "transform_rule"),
-    ("regex", 'match_string = "c"\nreplace_string = "c"', "replace_string"),
 ])
 def test_a_value_without_effect_gives_a_warning(read: Read, meeting_type: str, more: str, key: str) -> None:
     warning = the_warning(read(ENOUGH + rule(meeting_type=meeting_type, more=more)))

@@ -101,7 +101,7 @@ def test_a_transform_rule_takes_the_place_of_the_default_transform() -> None:
      "From web browser & other ways to join:\nhttps://pexip.me/meet/123456", "123456@pexip.me"),
     ({"match_string": r"https://([^\s]+)/meet/(\d+)", "replace_string": r"\2@\1",
       "default_processing_enabled": True},
-     "https://pexip.me/meet/123456", "https://pexip.me/meet/123456"),
+     "https://pexip.me/meet/123456", "123456@pexip.me"),
     ({"match_string": r"(?P<id>\d+)(x)?", "replace_string": r"\g<id>\2\\\g<1>"}, "room 12", r"12\12"),
     ({"match_string": "(?i)ROOM (\\d+)", "replace_string": r"\1@x"}, "room 12", "12@x"),
     ({"match_string": "ROOM"}, "room", None),

@@ -75,7 +75,7 @@ def _preparing(compile_: Callable[[str], tuple[_Expression, Search]],
             raise RuleError(rule.name, "match_string", f"found {rule.match_string!r}, which is no valid "
                             f"expression: {_reason(error, rule.match_string)}") from None
         among_others = _SAME_AMONG_OTHERS.fullmatch(rule.match_string) is not None
-        replaces = not rule.default_processing_enabled
+        replaces = bool(rule.replace_string) or not rule.default_processing_enabled
         if replaces:
             _check_replacement(rule, expression)
 
