@@ -15,10 +15,10 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from otjd.channels import SteadyChannel
 from otjd.operate.access import REALM, Access
 from otjd.operate.pages import CONTENT_SECURITY_POLICY, overview_page
 from otjd.operate.status import (
@@ -37,9 +37,6 @@ from otjd.seam import deferred
 
 BODY_LIMIT = 64 * 1024
 """Bytes of a request's body that are read; more is answered 413."""
-
-LENGTH_DIGITS = 18
-"""Digits of the length of a body; more are a mistake or an attack."""
 
 AT_ONCE = 2
 """Answers built at the same time: each may hold every meeting of the node."""
@@ -130,15 +127,6 @@ class BoundedRequest(Request):
         channel.loseConnection()
 
 
-class _Channel(HTTPChannel):
-    """A connection that survives a length of thousands of digits, of which Python makes no number."""
-
-    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        if header == b"Content-Length" and len(data) > LENGTH_DIGITS:
-            return bool(self._failChooseTransferDecoder())
-        return bool(super()._maybeChooseTransferDecoder(header, data))  # type: ignore[no-untyped-call]
-
-
 class OperatorSite(Site):
     """The operator's HTTP site, to be listened with, plain or behind TLS.
 
@@ -146,7 +134,7 @@ class OperatorSite(Site):
     after a reload. `routes` are added to those of this module.
     """
 
-    protocol: Any = _Channel
+    protocol: Any = SteadyChannel
     _log = Logger()
     noisy = False  # the listener says what is listened on
 

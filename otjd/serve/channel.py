@@ -15,10 +15,11 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request, datetimeToString
+from twisted.web.http import Request, datetimeToString
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
+from otjd.channels import SteadyChannel
 from otjd.serve.limits import Limits
 from otjd.serve.schemes import Connection
 
@@ -26,9 +27,6 @@ LINGER_QUIET_S = 1.0
 LINGER_S = 10.0
 """A refused client may go on sending until it is quiet, or this long, so that it gets to read its answer: closing
 with unread data would reset the connection."""
-
-LENGTH_DIGITS = 18
-"""Digits of the length of a body; more are a mistake or an attack."""
 
 REASONS = {400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large",
            431: "Request Header Fields Too Large"}
@@ -154,7 +152,7 @@ def _date(second: int) -> bytes:
 
 
 @implementer(IHandshakeListener)
-class LimitedChannel(HTTPChannel):
+class LimitedChannel(SteadyChannel):
     """One connection, of the address `came_from`; `login` is who NTLM has signed in on it.
 
     `when_gone` fires when it has ended.
@@ -221,6 +219,11 @@ class LimitedChannel(HTTPChannel):
         if self.timeOut is not None:
             self.timeoutConnection()
 
+    @property
+    def letting_go_s(self) -> float:
+        """As long as a client may be silent."""
+        return self.factory.limits.idle_s
+
     def handshakeCompleted(self) -> None:
         """The client agreed on TLS, for which it has the time of a request; now it may be silent."""
         self.setTimeout(self.factory.limits.idle_s)
@@ -230,7 +233,7 @@ class LimitedChannel(HTTPChannel):
         for call in (self._deadline, self._linger_ends, self._quiet, self._silence):
             if call is not None and call.active():
                 call.cancel()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().connectionLost(reason)
         self.factory.gone(self)
         if not self._had_data and isinstance(reason.value, SSL.Error):
             error = _words(reason.value)
@@ -254,23 +257,6 @@ class LimitedChannel(HTTPChannel):
         super().dataReceived(data)  # type: ignore[no-untyped-call]
         if not (self._is_read or self._handlingRequest) and self._deadline is None:
             self._expect_rest()
-
-    def pauseProducing(self) -> None:
-        """The client does not read its answers: none of its further requests is answered until it does.
-
-        twisted.web would answer them all, and keep the answers, where the first is being answered at this moment.
-        """
-        super().pauseProducing()  # type: ignore[no-untyped-call]
-        self.paused = True
-        self._networkProducer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """The client goes on reading."""
-        self.paused = False
-        super().resumeProducing()  # type: ignore[no-untyped-call]
-        self._networkProducer.resumeProducing()
-        if self._buffer:
-            self.dataReceived(b"")
 
     def _expect_rest(self) -> None:
         """Most requests arrive whole; the others have a time by which they must have."""
@@ -329,20 +315,6 @@ class LimitedChannel(HTTPChannel):
         self.setRawMode()
         self.factory.refused(self, status, error)
 
-    def loseConnection(self) -> None:
-        """End the connection when the client has read its answer and, with TLS, agrees; it may take the time of a
-        silent client for that."""
-        if self._abortingCall is None and self in self.factory.connections:
-            self._abortingCall = self.callLater(self.factory.limits.idle_s, self.forceAbortClient)
-        super().loseConnection()  # type: ignore[no-untyped-call]
-
-    def timeoutConnection(self) -> None:
-        """The client has been silent for too long."""
-        if self._abortingCall is not None:
-            self._abortingCall.cancel()
-        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
-        self.loseConnection()
-
     def _too_slow(self) -> None:
         self._deadline = None
         self.refuse(408, f"the request did not arrive within {self.factory.limits.request_s:g} s")
@@ -353,13 +325,6 @@ class LimitedChannel(HTTPChannel):
             self.refuse(431, f"more than {self.maxHeaders} headers or {self.totalHeadersSize} bytes of them")
         else:
             self.refuse(400, "this is not HTTP/1.1")
-
-    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
-        # twisted.web makes a number of it whatever its length, and Python makes none of more than 4,300 digits
-        if header == b"Content-Length" and len(data) > LENGTH_DIGITS:
-            self.refuse(413, f"a Content-Length of {len(data)} characters; expected up to {LENGTH_DIGITS} digits")
-            return False
-        return bool(super()._maybeChooseTransferDecoder(header, data))  # type: ignore[no-untyped-call]
 
     def _send100Continue(self) -> None:
         if not self.is_lingering:
