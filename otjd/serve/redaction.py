@@ -13,9 +13,10 @@ _SECRET_HEADER = re.compile(r"authorization|authentication-info|cookie|password|
                             re.IGNORECASE)
 _DIGEST_FACT = re.compile(r"\b(algorithm|qop|nc)\s*=\s*\"?([\w-]{1,20})\b", re.IGNORECASE | re.ASCII)
 # nothing here may be tried twice over: a hostile body would hold the interpreter up
-_ELEMENT = re.compile(r"<((?=[\w.:-]{0,200}?(?:password|secret|securitytoken))[\w.:-]++)[^<>]*?"
+_ELEMENT = re.compile(r"<((?=[\w.:-]{0,200}?(?:password|passwd|pwd|secret|securitytoken))[\w.:-]++)[^<>]*?"
                       r"(?:/>|>.*?(?=</\1\s*+>|\Z))", re.IGNORECASE | re.DOTALL)
-_ASSIGNED = re.compile(r"((?:password|secret)[\w.-]{0,60}+\s{0,5}+=\s{0,5}+)"
+# as an attribute, in a form, in JSON, or in markup within markup
+_ASSIGNED = re.compile(r"((?:password|passwd|secret)[\w.-]{0,60}+(?:\s{0,5}+=|[\"']\s{0,5}+:|&gt;)\s{0,5}+)"
                        r"(\"[^\"]*+\"?|'[^']*+'?|[^\s&<>\"']+)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}

@@ -17,7 +17,9 @@ SECRET = "hunter2"
     "<Password>a<b>hunter2</b>c</Password>", "<Password>hunter2", '<Password note=">">hunter2</Password>',
     "<Password Value='hunter2'/>", "<wsse:BinarySecurityToken>hunter2</wsse:BinarySecurityToken>",
     '<user password="hunter2"/>', "<user Password = 'hunter2'/>", "user=a&password=hunter2&b=1",
-    "<ClientSecret>\nhunter2\n</ClientSecret>", '<x password="hunter2', "<Password >hunter2</Password >"])
+    "<ClientSecret>\nhunter2\n</ClientSecret>", '<x password="hunter2', "<Password >hunter2</Password >",
+    '{"password": "hunter2"}', "{'userPassword' : 'hunter2'}", "<User><Pwd>hunter2</Pwd></User>",
+    "&lt;Password&gt;hunter2&lt;/Password&gt;"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_no_password_is_left_in_a_body(written: str, encoding: str) -> None:
     kept = body(f"<before/>{written}<after/>".encode(encoding))
@@ -57,7 +59,8 @@ def test_no_body_makes_it_fail(octets: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", ["<Password", "<Password>", "<password ", "password=", "<a:", "password", '"',
-                                   "password.", "secret =", "</password ", "a-", "<password a"])
+                                   "password.", "secret =", "</password ", "a-", "<password a",
+                                   'password"', 'password" :', "pwd&gt;", "<pwd>"])
 def test_reading_a_hostile_body_is_linear(piece: str) -> None:
     """Were it not, this would take hours."""
     assert body(("<" + piece * (1_000_000 // len(piece))).encode())
