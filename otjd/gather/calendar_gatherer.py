@@ -346,7 +346,7 @@ class CalendarGatherer:
         if isinstance(error, ThrottledError):
             self._gate.throttled(at, error.retry_after.total_seconds(), email)
         elif isinstance(error, UnauthorizedError):
-            self._gate.refused(at)
+            self._gate.refused(at, is_looked_for=error.is_looked_for)
         elif isinstance(error, BudgetSpentError):
             self._spent_until = at + SPENT_PAUSE_S
         else:

@@ -14,6 +14,9 @@ PROBE_LIMIT_S = 60.0
 UNAUTHORIZED_PAUSE_S = 1800.0
 """A wrong password tried again and again locks the account; a person may have mended it after half an hour."""
 
+LOOKED_FOR_PAUSE_S = 20.0
+"""So often a sign-in that a person makes from a shell is looked for; one that was refused is not sent again."""
+
 LONGEST_PAUSE_S = 3600.0
 BEHIND_S = 5.0
 """So long after a pause the room that brought it about waits: others come first, and show whether it is alone."""
@@ -100,7 +103,7 @@ class Gate:
         pause_s = min(max(1.0, retry_after_s), LONGEST_PAUSE_S) * (1 + self._jitter() / 10)
         self.opens_at = max(self.opens_at, at + pause_s)
 
-    def refused(self, at: float) -> None:
-        """The sign-in was refused."""
+    def refused(self, at: float, *, is_looked_for: bool = False) -> None:
+        """The sign-in was refused; `is_looked_for` where asking again only looks for another one."""
         self.access = Access.UNAUTHORIZED
-        self.opens_at = at + UNAUTHORIZED_PAUSE_S
+        self.opens_at = at + (LOOKED_FOR_PAUSE_S if is_looked_for else UNAUTHORIZED_PAUSE_S)

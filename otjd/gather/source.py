@@ -42,7 +42,12 @@ class ThrottledError(SourceError):
 
 
 class UnauthorizedError(SourceError):
-    """The sign-in is missing, wrong, expired or revoked: a person must act, and asking again may lock it."""
+    """The sign-in is missing, wrong, expired or revoked: a person must act, and asking again may lock it.
+
+    `is_looked_for` where it is a person's, kept on disk: asking again only looks for another one there.
+    """
+
+    is_looked_for = False
 
 
 class UnreachableError(SourceError):

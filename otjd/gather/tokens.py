@@ -156,6 +156,13 @@ class SignedIn:
     async def renew(self, ask: Callable[[str], Awaitable[tuple[Token, str]]]) -> Token:
         """A token by `ask`, which is given the refresh token and gives the one that takes its place, or ""."""
         try:
+            return await self._renewed(ask)
+        except UnauthorizedError as error:
+            error.is_looked_for = True
+            raise
+
+    async def _renewed(self, ask: Callable[[str], Awaitable[tuple[Token, str]]]) -> Token:
+        try:
             stored = await self._in_thread(self._store.load)
         except TokenStoreError as error:
             raise UnauthorizedError(f"{self._consent.integration}: {error}") from error

@@ -221,6 +221,19 @@ def test_a_refused_sign_in_is_not_tried_again_until_a_reload() -> None:
     assert (alarms(day), status(day).state) == (set(), IntegrationState.OK)
 
 
+def test_a_sign_in_that_a_person_makes_is_found_within_half_a_minute() -> None:
+    day = Day(20, 1_000_000)
+    missing = UnauthorizedError("nobody has signed in yet")
+    missing.is_looked_for = True
+    answering(day, missing)
+    day.gatherer.start()
+    after(day, 600)
+    assert status(day).state is IntegrationState.UNAUTHORIZED
+    healed(day)
+    after(day, 30)
+    assert (alarms(day), status(day).state) == (set(), IntegrationState.OK)
+
+
 def test_a_throttled_room_waits_alone_and_a_throttled_integration_as_a_whole() -> None:
     day = started(10)
     after(day, 60)

@@ -259,8 +259,9 @@ async def test_a_revoked_sign_in_is_asked_for_once_until_somebody_signs_in_again
         source = by_user(kind, tokens, http, store)
         tokens.fault = (400, {"error": "invalid_grant", "error_description": "Token has been revoked."})
         for _ in range(3):
-            with pytest.raises(UnauthorizedError, match=r"expired or was revoked.*otjd authorize 'x'"):
+            with pytest.raises(UnauthorizedError, match=r"expired or was revoked.*otjd authorize 'x'") as raised:
                 await source.token()
+            assert raised.value.is_looked_for
         assert len(tokens.asked) == 1
         tokens.fault = None
         store.save("r9")
@@ -290,8 +291,9 @@ async def test_without_a_sign_in_nobody_is_asked(kind: str, certificates: Certif
     async with service(certificates) as (tokens, http):
         store = TokenStore(tmp_path, "x", b64encode(bytes(32)).decode())
         source = by_user(kind, tokens, http, store)
-        with pytest.raises(UnauthorizedError, match=r"nobody has signed in yet; sign in .*: otjd authorize"):
+        with pytest.raises(UnauthorizedError, match=r"nobody has signed in yet; sign in .*authorize") as raised:
             await source.token()
+        assert raised.value.is_looked_for
         assert tokens.asked == []
         store.save("r1")
         assert await source.token() == "a1"
