@@ -33,6 +33,9 @@ LOOPBACK = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 
 LONGEST_LINE = 65536
 
+PAGE_SENT_S = 0.2
+"""The command ends so long after it has answered a browser whose sign-in was refused."""
+
 Write = Callable[[str], object]
 Attach = Callable[[Protocol], Callable[[], object]]
 
@@ -50,16 +53,11 @@ class SignIn:
         """An address that the browser came back to.
 
         :raises WrongAddressError: it is not of this sign-in, which goes on.
+        :raises ConsentError: the sign-in was refused.
         """
-        try:
-            code = self.consent.code_from(address, self.state)
-        except WrongAddressError:
-            raise
-        except ConsentError as error:
-            self.fail(error)
-        else:
-            if not self.code.called:
-                self.code.callback(code)
+        code = self.consent.code_from(address, self.state)
+        if not self.code.called:
+            self.code.callback(code)
 
     def fail(self, error: ConsentError) -> None:
         """The sign-in is over, without success."""
@@ -70,10 +68,11 @@ class SignIn:
 class _Back(Resource):
     """Where the browser comes back to."""
 
-    def __init__(self, sign_in: SignIn, path: str) -> None:
+    def __init__(self, sign_in: SignIn, path: str, reactor: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.isLeaf = True
         self._sign_in = sign_in
+        self._reactor = reactor
         self._path = path or "/"
 
     def render_GET(self, request: Any) -> bytes:
@@ -87,6 +86,8 @@ class _Back(Resource):
             self._sign_in.take(request.uri.decode("latin-1"))
         except WrongAddressError as error:
             return self._page(request, 400, str(error))
+        except ConsentError as error:  # it ends the process, and the browser is to have its page before
+            self._reactor.callLater(PAGE_SENT_S, self._sign_in.fail, error)
         return self._page(request, 200, "otjd has the answer: whether it worked is said where the sign-in was "
                                         "begun. This window may be closed.")
 
@@ -123,6 +124,8 @@ class _Pasted(Protocol):
                 self._sign_in.take(text)
             except WrongAddressError as error:
                 self._complain(f"otjd: {error}\n")
+            except ConsentError as error:
+                self._sign_in.fail(error)
 
 
 def attach_to_stdin(protocol: Protocol) -> Callable[[], object]:
@@ -205,7 +208,7 @@ def _listen(sign_in: SignIn, reactor: Any) -> Any:
     back = urlsplit(sign_in.consent.redirect_uri)
     if back.scheme != "http" or back.hostname not in LOOPBACK:
         return None
-    site = Site(_Back(sign_in, back.path))  # type: ignore[no-untyped-call]
+    site = Site(_Back(sign_in, back.path, reactor))  # type: ignore[no-untyped-call]
     site.noisy = False
     try:
         return reactor.listenTCP(back.port or 80, site, interface=LOOPBACK[back.hostname])

@@ -171,6 +171,15 @@ async def test_an_address_that_is_pasted_signs_in_too(tmp_path: Path) -> None:
         assert here.token("user") == "1//r1"
 
 
+@pytest.mark.parametrize("around", ['"{}"', "<{}>", " '{}' \r"])
+async def test_what_surrounds_a_pasted_address_does_no_harm(around: str, tmp_path: Path) -> None:
+    async with world(tmp_path) as (here, _):
+        done = here.begin("online")
+        here.enter(around.format(here.back()) + "\n")
+        assert await done == 0
+        assert here.complaints == ""
+
+
 async def test_other_requests_to_the_redirect_address_do_not_disturb_the_sign_in(tmp_path: Path) -> None:
     async with world(tmp_path) as (here, server):
         done = here.begin("user")
@@ -307,6 +316,28 @@ async def test_the_command_takes_the_address_from_its_standard_input(tmp_path: P
         assert b"Signed in to user" in output
         (kept,) = (tmp_path / "state" / "tokens").iterdir()
         assert "encrypted" in json.loads(kept.read_bytes())
+
+
+async def test_a_browser_whose_sign_in_was_refused_has_its_page_before_the_command_ends(tmp_path: Path) -> None:
+    async with world(tmp_path) as (here, _):
+        file = tmp_path / "otjd.toml"
+        file.write_text(CONFIGURATION.format(key="A" * 43 + "=", token_url=here.token_url, redirect=here.redirect,
+                                             ca_file=here.ca_file))
+        file.chmod(0o600)
+        process = command(file, subprocess.PIPE)
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+
+        def has_link() -> bool:
+            assert process.stdout is not None
+            here.said += (process.stdout.read() or b"").decode()
+            return "here." in here.said
+
+        await until(has_link)
+        page = await here.browse(here.back(error="access_denied", code=""))
+        assert (page.status, "This window may be closed" in page.body.decode()) == (200, True)
+        _, errors = await deferToThread(process.communicate)
+        assert (process.returncode, b"access_denied" in errors) == (1, True)
 
 
 @pytest.mark.parametrize("file", ["address", "/dev/null"])

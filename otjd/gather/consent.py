@@ -58,6 +58,7 @@ class Consent:
         :raises WrongAddressError: it is not of this sign-in.
         :raises ConsentError: the sign-in was refused.
         """
+        address = address.strip(" \t\r\n\"'<>")  # as it was copied out of a mail or a shell
         try:
             values = parse_qs(urlsplit(address).query or address, max_num_fields=50)
         except ValueError as error:
