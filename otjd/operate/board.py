@@ -194,7 +194,8 @@ class StatusBoard:
             return (state is not None and state.facts.raise_alarms
                     and ENDPOINT_ALARMS[state.facts.endpoint_type] is name)
         if name in _INTEGRATION_ALARMS:
-            return instance in self._integrations
+            integration = self._integrations.get(instance)  # files have neither quota nor sign-in
+            return integration is not None and integration.kind != "file"
         if name in GATHERER_ALARMS.values():
             of_kind = {i.name for i in self._integrations.values() if GATHERER_ALARMS.get(i.kind) is name}
             return instance in of_kind or (bool(of_kind) and instance.strip().lower() in rooms)

@@ -195,6 +195,13 @@ def test_an_integration_of_another_kind_starts_anew_and_one_of_the_same_takes_it
     assert (files.last_error, files.quota_24h, files.sweep_interval_s) == ("no such folder", 9, 5)
 
 
+def test_an_integration_that_became_one_of_files_has_no_alarm_of_quota_or_sign_in(world: World) -> None:
+    world.board.raise_alarm(AlarmName.QUOTA_EXCEEDED, "m365", "spent")
+    world.board.raise_alarm(AlarmName.INTEGRATION_UNAUTHORIZED, "m365", "revoked")
+    world.board.configure([], [IntegrationStatus("m365", "file")])
+    assert raised(world) == []
+
+
 def test_requests_are_counted_for_24_hours(world: World) -> None:
     world.board.count_requests("m365")
     world.board.count_requests("m365", 4)
