@@ -323,6 +323,13 @@ class Interruptible(Clocked):
         self.stop = do
 
 
+async def test_a_thousand_endpoints_are_told_of_in_their_order(tmp_path: Path) -> None:
+    live = Live(tmp_path, rooms=[f"room{n}@example.com" for n in range(1000)])
+    await live.check()
+    rows = [row["name"] for row in json.loads(live.said)["checks"] if row["what"] == "Poly endpoint"]
+    assert rows == [f"poly{n}" for n in range(1000)]
+
+
 async def test_an_interruption_ends_what_is_under_way(certificates: Certificates, tmp_path: Path) -> None:
     async with world(certificates) as here:
         here.server.faults.append(Fault("stall", None))

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -128,8 +128,9 @@ class _Once:
 
 
 async def _run(checks: Sequence[Check], reactor: Any, terminal: Terminal, *, as_json: bool) -> None:
-    turns = DeferredSemaphore(AT_ONCE)
-    running: list[Deferred[Row]] = []
+    todo = iter(enumerate(checks))
+    made: dict[int, Row] = {}
+    running: list[Deferred[None]] = []
     ended: Deferred[None] = Deferred()
     is_interrupted = False
 
@@ -140,13 +141,19 @@ async def _run(checks: Sequence[Check], reactor: Any, terminal: Terminal, *, as_
             one.cancel()
         return ended
 
+    async def work(advance: Callable[[], object]) -> None:
+        for place, check in todo:
+            made[place] = await _row(check, reactor)
+            advance()
+
     trigger = reactor.addSystemEventTrigger("before", "shutdown", interrupt)
     try:
         with _progress(terminal, len(checks)) as advance:
-            running += [deferred(_row(check, turns, reactor, advance)) for check in checks]
-            rows = [row for is_done, row in await DeferredList(running, consumeErrors=True) if is_done]
+            running += [deferred(work(advance)) for _ in range(AT_ONCE)]
+            await DeferredList(running, consumeErrors=True)
     finally:
         ended.callback(None)
+    rows = [made[place] for place in sorted(made)]
     if is_interrupted:
         terminal.complain(f"otjd: interrupted after {len(rows)} of {len(checks)} checks\n")
         raise SystemExit(130)
@@ -155,12 +162,11 @@ async def _run(checks: Sequence[Check], reactor: Any, terminal: Terminal, *, as_
     raise SystemExit(int(any(row.state is State.FAILED for row in rows)))
 
 
-async def _row(check: Check, turns: DeferredSemaphore, reactor: Any, advance: Callable[[], object]) -> Row:
+async def _row(check: Check, reactor: Any) -> Row:
     """What comes of one check within its time; a fault of its own costs that row alone."""
     def row(found: str, hint: str) -> Row:
         return Row(check.what, check.name, check.address, State.FAILED, found, hint)
 
-    await turns.acquire()
     try:
         return await deferred(check.work()).addTimeout(
             LIMIT_S, reactor, lambda _, limit_s: row(f"no answer within {limit_s:g} s", LIMIT_HINT))
@@ -169,9 +175,6 @@ async def _row(check: Check, turns: DeferredSemaphore, reactor: Any, advance: Ca
     except Exception as error:
         _log.failure("The check of {name} failed by a fault of otjd", name=check.name)
         return row(f"a fault of otjd: {type(error).__name__}", "report it, with what is printed above")
-    finally:
-        turns.release()
-        advance()
 
 
 @contextmanager
