@@ -249,15 +249,11 @@ def _event(time: BusyTime, zone: tzinfo, *, has_details: bool) -> str:
         is_exception = meeting.item_type is CalendarItemType.EXCEPTION
         details = (f"<t:CalendarEventDetails><t:ID>{ews_ids.hexadecimal_item_id(meeting.id)}</t:ID>"
                    f"<t:Subject>{text(time.subject)}</t:Subject><t:Location>{text(time.location)}</t:Location>"
-                   f"<t:IsMeeting>true</t:IsMeeting><t:IsRecurring>{_boolean(in_series)}</t:IsRecurring>"
-                   f"<t:IsException>{_boolean(is_exception)}</t:IsException><t:IsReminderSet>true</t:IsReminderSet>"
-                   f"<t:IsPrivate>{_boolean(meeting.is_private)}</t:IsPrivate></t:CalendarEventDetails>")
+                   f"<t:IsMeeting>true</t:IsMeeting><t:IsRecurring>{markup.boolean(in_series)}</t:IsRecurring>"
+                   f"<t:IsException>{markup.boolean(is_exception)}</t:IsException><t:IsReminderSet>true</t:IsReminderSet>"
+                   f"<t:IsPrivate>{markup.boolean(meeting.is_private)}</t:IsPrivate></t:CalendarEventDetails>")
     return (f"<t:CalendarEvent><t:StartTime>{start}</t:StartTime><t:EndTime>{end}</t:EndTime>"
             f"<t:BusyType>{meeting.free_busy}</t:BusyType>{details}</t:CalendarEvent>")
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def unknown_mailbox(address: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 from urllib.parse import quote, unquote_to_bytes
 
 from otjd.protocol import ews_ids
-from otjd.protocol.markup import attribute, text
+from otjd.protocol.markup import attribute, boolean, text
 from otjd.protocol.soap import MESSAGES, TYPES
 
 _SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -109,10 +109,6 @@ def error(operation: str, code: str) -> str:
             f"{container}</m:{operation}ResponseMessage>")
 
 
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
-
-
 def items(written: str) -> str:
     """What GetItem answers for one item."""
     return f"<m:Items>{written}</m:Items>"
@@ -125,7 +121,7 @@ def root_folder(written: Iterable[str], *, total: int, is_last: bool, next_offse
     offset = "" if next_offset is None else f'IndexedPagingOffset="{next_offset}" '
     if is_fraction:
         offset = f'NumeratorOffset="{next_offset}" AbsoluteDenominator="{total}" '
-    return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{_boolean(is_last)}">'
+    return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{boolean(is_last)}">'
             f"<t:Items>{''.join(written)}</t:Items></m:RootFolder>")
 
 
@@ -200,7 +196,7 @@ def folders_within(parent: str, *, is_deep: bool) -> tuple[str, ...]:
 def found_folders(written: Sequence[str], *, total: int, is_last: bool, next_offset: int | None = None) -> str:
     """What FindFolder answers for one parent; `next_offset` only where the client pages."""
     offset = "" if next_offset is None else f'IndexedPagingOffset="{next_offset}" '
-    return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{_boolean(is_last)}">'
+    return (f'<m:RootFolder {offset}TotalItemsInView="{total}" IncludesLastItemInRange="{boolean(is_last)}">'
             f"<t:Folders>{''.join(written)}</t:Folders></m:RootFolder>")
 
 

@@ -41,14 +41,10 @@ _SORT_KEYS: dict[str, Callable[[Meeting], datetime | str]] = {
     **_TIMES, "item:Subject": lambda m: m.subject.casefold(), "item:ItemId": lambda m: m.id}
 
 
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
-
-
 _BOOLEANS: dict[str, Text] = {
-    "calendar:IsAllDayEvent": lambda m: _boolean(m.is_all_day), "calendar:IsCancelled": lambda _: "false",
+    "calendar:IsAllDayEvent": lambda m: markup.boolean(m.is_all_day), "calendar:IsCancelled": lambda _: "false",
     "calendar:IsMeeting": lambda _: "true", "item:HasAttachments": lambda _: "false",
-    "calendar:IsRecurring": lambda m: _boolean(m.item_type is not CalendarItemType.SINGLE)}
+    "calendar:IsRecurring": lambda m: markup.boolean(m.item_type is not CalendarItemType.SINGLE)}
 # not ItemClass and CalendarItemType: who asks for appointments or masters means series, which are occurrences here
 _TEXTS: dict[str, Text] = {
     "item:Subject": lambda m: markup.visible(m.subject) or markup.visible(m.organizer.display_name) or None,

@@ -159,3 +159,8 @@ def text(value: str) -> str:
 def attribute(value: str) -> str:
     """`value` as an attribute between double quotes."""
     return _SPECIAL_IN_ATTRIBUTE.sub(_escaped, value)
+
+
+def boolean(value: bool) -> str:
+    """`value` as an xs:boolean."""
+    return "true" if value else "false"

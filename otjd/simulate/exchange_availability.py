@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from otjd.meetings.model import Window
 from otjd.protocol.ews_availability import GetUserAvailability, availability
-from otjd.protocol.markup import text
+from otjd.protocol.markup import boolean, text
 from otjd.simulate.calendars import Calendars, Instance
 from otjd.simulate.exchange_wire import item_id
 
@@ -85,10 +85,10 @@ def _event(request: GetUserAvailability, room: str, instance: Instance, *, has_d
         subject, location = (_PRIVATE, "") if booking.is_private else (booking.subject, booking.location)
         told = (f"<t:CalendarEventDetails><t:ID>{_hexadecimal(room, instance)}</t:ID><t:Subject>{text(subject)}"
                 f"</t:Subject><t:Location>{text(location)}</t:Location><t:IsMeeting>true</t:IsMeeting>"
-                f"<t:IsRecurring>{_flag(bool(instance.occurrence))}</t:IsRecurring>"
-                f"<t:IsException>{_flag(instance.is_exception)}</t:IsException>"
+                f"<t:IsRecurring>{boolean(bool(instance.occurrence))}</t:IsRecurring>"
+                f"<t:IsException>{boolean(instance.is_exception)}</t:IsException>"
                 "<t:IsReminderSet>false</t:IsReminderSet>"
-                f"<t:IsPrivate>{_flag(booking.is_private)}</t:IsPrivate></t:CalendarEventDetails>")
+                f"<t:IsPrivate>{boolean(booking.is_private)}</t:IsPrivate></t:CalendarEventDetails>")
     return (f"<t:CalendarEvent><t:StartTime>{_wall(booking.start_time, request)}</t:StartTime>"
             f"<t:EndTime>{_wall(booking.end_time, request)}</t:EndTime>"
             f"<t:BusyType>{booking.free_busy}</t:BusyType>{told}</t:CalendarEvent>")
@@ -101,7 +101,3 @@ def _hexadecimal(room: str, instance: Instance) -> str:
 def _wall(time: datetime, request: GetUserAvailability) -> str:
     local = time if request.zone is UTC else time.astimezone(request.zone)
     return local.replace(tzinfo=None, microsecond=0).isoformat()
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
