@@ -293,23 +293,29 @@ def command(config: Path, stdin: Any) -> subprocess.Popen[bytes]:
         stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+async def asking(here: SignInWorld, directory: Path) -> subprocess.Popen[bytes]:
+    """The command, once it has shown its link."""
+    file = directory / "otjd.toml"
+    file.write_text(CONFIGURATION.format(key="A" * 43 + "=", token_url=here.token_url, redirect=here.redirect,
+                                         ca_file=here.ca_file))
+    file.chmod(0o600)
+    process = command(file, subprocess.PIPE)
+    assert process.stdout is not None
+    output = process.stdout
+    os.set_blocking(output.fileno(), False)
+
+    def has_link() -> bool:
+        here.said += (output.read() or b"").decode()
+        return "here." in here.said
+
+    await until(has_link)
+    return process
+
+
 async def test_the_command_takes_the_address_from_its_standard_input(tmp_path: Path) -> None:
     async with world(tmp_path) as (here, _):
-        file = tmp_path / "otjd.toml"
-        file.write_text(CONFIGURATION.format(key="A" * 43 + "=", token_url=here.token_url, redirect=here.redirect,
-                                             ca_file=here.ca_file))
-        file.chmod(0o600)
-        process = command(file, subprocess.PIPE)
+        process = await asking(here, tmp_path)
         assert process.stdin is not None
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-
-        def has_link() -> bool:
-            assert process.stdout is not None
-            here.said += (process.stdout.read() or b"").decode()
-            return "here." in here.said
-
-        await until(has_link)
         process.stdin.write(here.back().encode())
         output, errors = await deferToThread(process.communicate)
         assert (process.returncode, errors) == (0, b"")
@@ -320,20 +326,7 @@ async def test_the_command_takes_the_address_from_its_standard_input(tmp_path: P
 
 async def test_a_browser_whose_sign_in_was_refused_has_its_page_before_the_command_ends(tmp_path: Path) -> None:
     async with world(tmp_path) as (here, _):
-        file = tmp_path / "otjd.toml"
-        file.write_text(CONFIGURATION.format(key="A" * 43 + "=", token_url=here.token_url, redirect=here.redirect,
-                                             ca_file=here.ca_file))
-        file.chmod(0o600)
-        process = command(file, subprocess.PIPE)
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-
-        def has_link() -> bool:
-            assert process.stdout is not None
-            here.said += (process.stdout.read() or b"").decode()
-            return "here." in here.said
-
-        await until(has_link)
+        process = await asking(here, tmp_path)
         page = await here.browse(here.back(error="access_denied", code=""))
         assert (page.status, "This window may be closed" in page.body.decode()) == (200, True)
         _, errors = await deferToThread(process.communicate)
